@@ -1,0 +1,254 @@
+"""The continuous mixture as a convex program in cvxpy, finished by Newton steps on the tasks between their bounds.
+
+S is centred first: on the simplex p'Sp = p'CSCp + 2 r'p + constant with C the projection on the sum-zero subspace, so
+the quadratic form handed to cvxpy is positive semidefinite exactly when the energy is convex where it matters. An
+interior-point answer is accurate to about 1e-8; a few active-set Newton steps on the original energy then give weights
+that sit on their bounds exactly and a gap near the rounding error.
+
+    solution = solve(network, SimplexQP())
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from taskpgm.inference.method import Answer, Deadline, Method
+from taskpgm.judge import Problem, certificate
+from taskpgm.network import TaskNetwork
+from taskpgm.types import FloatArray
+
+CONVEXITY_TOLERANCE = 1e-9
+SOLVED_GAP = 1e-10
+SMALLEST_START = 1e-9
+LEAST_WEIGHT = 1e-300
+NEWTON_STEPS = 60
+
+
+@dataclass(frozen=True)
+class SimplexQP(Method):
+    """cvxpy with the first of `solvers` that succeeds; the others are tried in turn where the gap is not closed.
+
+    The order is the outcome of `benchmarks/convex.py`. `polish=False` leaves out the Newton steps, for comparison.
+    """
+
+    solvers: tuple[str, ...] = ("CLARABEL", "SCS")
+    polish: bool = True
+    max_iterations: int | None = None
+
+    name: ClassVar[str] = "simplex-qp"
+    domain: ClassVar[Literal["mixture", "levels"]] = "mixture"
+    exact: ClassVar[bool] = True
+
+    def refuses(self, problem: Problem) -> str | None:
+        assert isinstance(problem, TaskNetwork)
+        scale = float(np.abs(problem.similarity).max())
+        if problem.lam > 0.0 and problem.curvature < -CONVEXITY_TOLERANCE * scale:
+            return (
+                f"the energy is not convex: S has the eigenvalue {problem.curvature:.3g} on the sum-zero subspace;"
+                " use a positive semidefinite similarity, or levels and an exact method"
+            )
+        return None
+
+    def run(self, problem: TaskNetwork, deadline: Deadline, seed: int) -> Answer:
+        best: FloatArray | None = None
+        best_gap, statuses, message = np.inf, {}, ""
+        for solver in self.solvers:
+            point, statuses[solver] = self._solve_with(solver, problem, deadline)
+            if point is None:
+                message = f"{solver} ended with {statuses[solver]}"
+                continue
+            point = _into_bounds(point, problem)
+            if self.polish:
+                point = polish(problem, point)
+            gap = certificate(problem, point).gap
+            if best is None or gap < best_gap:
+                best, best_gap = point, gap
+            solved = statuses[solver] == "optimal" and best_gap <= SOLVED_GAP * _scale(problem)
+            if solved or deadline.passed():
+                break
+        finished = not deadline.passed()
+        return Answer(best, None, finished, "" if best is not None else message, {"solver_status": statuses})
+
+    def _solve_with(self, solver: str, problem: TaskNetwork, deadline: Deadline) -> tuple[FloatArray | None, str]:
+        import cvxpy as cp
+
+        program, p = _program(problem)
+        options = _options(solver, deadline.left(), self.max_iterations)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # "solution may be inaccurate": the certificate says by how much
+            try:
+                program.solve(solver=solver, **options)
+            except cp.error.SolverError as error:
+                return None, f"error: {str(error).splitlines()[0]}"
+        value = p.value
+        if value is None or not np.all(np.isfinite(value)):
+            return None, str(program.status)
+        return np.asarray(value, dtype=np.float64), str(program.status)
+
+
+def _program(network: TaskNetwork) -> tuple[Any, Any]:
+    import cvxpy as cp
+
+    n = len(network)
+    centring = np.eye(n) - 1.0 / n
+    half = network.similarity @ centring
+    centred = centring @ half
+    row = half.T @ np.full(n, 1.0 / n)
+    p = cp.Variable(n)
+    objective = (-network.beta * network.utility + network.lam * row) @ p
+    if network.lam > 0.0:
+        objective += 0.5 * network.lam * cp.quad_form(p, cp.psd_wrap(0.5 * (centred + centred.T)))
+    if network.tau > 0.0:
+        objective += network.tau * cp.sum(cp.rel_entr(p, network.prior))
+    constraints = [cp.sum(p) == 1.0, p >= network.lower, p <= network.upper]
+    return cp.Problem(cp.Minimize(objective), constraints), p
+
+
+def _options(solver: str, seconds: float, max_iterations: int | None) -> dict[str, Any]:
+    """Each solver's own names for tight tolerances, a time limit and an iteration limit."""
+    tight: dict[str, Any] = {}
+    time_limit, iterations = "time_limit", "max_iter"
+    if solver == "CLARABEL":
+        tight = {"tol_gap_abs": 1e-10, "tol_gap_rel": 1e-10, "tol_feas": 1e-10}
+    elif solver == "SCS":
+        tight, time_limit, iterations = {"eps_abs": 1e-9, "eps_rel": 1e-9}, "time_limit_secs", "max_iters"
+    elif solver == "OSQP":
+        tight = {"eps_abs": 1e-9, "eps_rel": 1e-9, "polishing": True, "max_iter": 100_000}
+    if np.isfinite(seconds):
+        tight[time_limit] = max(seconds, 1e-3)
+    if max_iterations is not None:
+        tight[iterations] = max_iterations
+    return tight
+
+
+def _scale(network: TaskNetwork) -> float:
+    return max(1.0, abs(network.beta) * float(np.abs(network.utility).max()))
+
+
+def _into_bounds(point: FloatArray, network: TaskNetwork) -> FloatArray:
+    """The nearest feasible mixture to a solver's answer: shift by a constant and clip, found by bisection."""
+    low, high = (network.lower - point).min(), (network.upper - point).max()
+    for _ in range(200):
+        shift = 0.5 * (low + high)
+        total = np.clip(point + shift, network.lower, network.upper).sum()
+        low, high = (shift, high) if total < 1.0 else (low, shift)
+    return _exact_sum(np.clip(point + 0.5 * (low + high), network.lower, network.upper), network)
+
+
+def _exact_sum(point: FloatArray, network: TaskNetwork) -> FloatArray:
+    """Take the last rounding error of the sum out of the weight with the most room."""
+    excess = float(point.sum() - 1.0)
+    room = point - network.lower if excess > 0.0 else network.upper - point
+    point[int(room.argmax())] -= excess
+    return point
+
+
+def polish(network: TaskNetwork, start: FloatArray) -> FloatArray:
+    """Active-set Newton steps from a nearly optimal mixture; never returns a point with a larger gap.
+
+    Tasks strictly between their bounds are free. Each step minimises the energy's quadratic model over the free tasks
+    with their sum fixed (one KKT system). A bound that is met holds its task; once the model on the free tasks is
+    solved, the tasks whose bounds cost most are freed.
+    """
+    take_step = _entropic_step if network.tau > 0.0 else _quadratic_step
+    best, best_gap = start, certificate(network, start).gap
+    p, lower = start, network.lower
+    if network.tau > 0.0:
+        p = _kl_projection(np.maximum(start, SMALLEST_START), network, np.full(len(p), True))
+        lower = np.where(lower > 0.0, lower, -1.0)  # the KL term keeps weights above 0 by itself
+    margin = 1e-6 / len(p)  # a solver's answer this near to a bound is taken to be on it
+    free = (p > lower + margin) & (p < network.upper - margin)
+    p = _on_bounds(p, network, ~free)
+    for _ in range(NEWTON_STEPS):
+        p = take_step(network, p, free)
+        gap = certificate(network, p).gap
+        if gap < best_gap and network.violation(p) <= 1e-13:
+            best, best_gap = p, gap
+        if best_gap <= 1e-15 * _scale(network):
+            break
+        free = _update_free(network, p, free)
+    return best
+
+
+def _on_bounds(p: FloatArray, network: TaskNetwork, held: Any) -> FloatArray:
+    """The held tasks moved onto the bound that they are nearest to."""
+    nearer_lower = p - network.lower < network.upper - p
+    return np.where(held, np.where(nearer_lower, network.lower, network.upper), p)
+
+
+def _quadratic_step(network: TaskNetwork, p: FloatArray, free: Any) -> FloatArray:
+    """The Newton step without a KL term: exact unless a bound is in the way, and then up to that bound."""
+    p = _on_bounds(p, network, ~free)
+    if free.any():
+        step, _ = _kkt_step(network, p, free)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            reach = np.where(step < 0.0, network.lower[free] - p[free], network.upper[free] - p[free]) / step
+        p[free] += min(1.0, float(np.where(step == 0.0, np.inf, reach).min())) * step
+    return _into_bounds(p, network)
+
+
+def _entropic_step(network: TaskNetwork, p: FloatArray, free: Any) -> FloatArray:
+    """The Newton step with a KL term, taken in the logarithms of the weights and halved until the energy falls."""
+    if not free.any():
+        return _into_bounds(p, network)
+    step, price = _kkt_step(network, p, free)
+    pull = network.lam * network.similarity[np.ix_(free, free)] @ step
+    move = np.zeros(len(p))  # d log p from its own row of the KKT system: accurate for the smallest weights too
+    move[free] = np.clip(-(network.gradient(p)[free] + price + pull) / network.tau, -300.0, 300.0)
+    energy = network.energy(p)
+    for halving in range(20):
+        moved = _kl_projection(p * np.exp(move / 2.0**halving), network, free)
+        if network.energy(moved) <= energy + 1e-15 * max(1.0, abs(energy)):
+            return moved
+    return p
+
+
+def _kkt_step(network: TaskNetwork, p: FloatArray, free: Any) -> tuple[FloatArray, float]:
+    """The step on the free tasks that minimises the quadratic model with the sum brought to 1, and its multiplier.
+
+    With a KL term the variables are scaled by sqrt(p), which turns its Hessian tau / p into tau: well conditioned
+    however small the weights are.
+    """
+    count = int(free.sum())
+    scale = np.sqrt(p[free]) if network.tau > 0.0 else np.ones(count)
+    system = np.zeros((count + 1, count + 1))
+    system[:count, :count] = network.lam * network.similarity[np.ix_(free, free)] * np.outer(scale, scale)
+    system[:count, :count] += network.tau * np.eye(count)
+    system[:count, count] = system[count, :count] = scale
+    right = np.append(-network.gradient(p)[free] * scale, 1.0 - p.sum())
+    answer = np.linalg.lstsq(system, right, rcond=1e-14)[0]
+    return np.asarray(answer[:count] * scale), float(answer[count])
+
+
+def _kl_projection(weights: FloatArray, network: TaskNetwork, free: Any) -> FloatArray:
+    """The feasible mixture of least KL divergence from positive weights, the others kept: scale and clip the free."""
+    lower, upper = np.maximum(network.lower[free], LEAST_WEIGHT), network.upper[free]
+    logs, mass = np.log(np.maximum(weights[free], LEAST_WEIGHT)), 1.0 - weights[~free].sum()
+    logs -= logs.max()
+    low, high = -750.0, 750.0
+    for _ in range(80):
+        factor = 0.5 * (low + high)
+        total = np.clip(np.exp(np.minimum(logs + factor, 1.0)), lower, upper).sum()
+        low, high = (factor, high) if total < mass else (low, factor)
+    p = weights.copy()
+    p[free] = np.clip(np.exp(np.minimum(logs + factor, 1.0)), lower, upper)
+    return _exact_sum(p, network) if abs(p.sum() - 1.0) <= 1e-13 else _into_bounds(p, network)
+
+
+def _update_free(network: TaskNetwork, p: FloatArray, free: Any) -> Any:
+    """Hold what has met a bound; if nothing has, free the giver and the taker whose exchange lowers E fastest."""
+    inside = (p > network.lower) & (p < network.upper)
+    if inside.any() and not np.array_equal(inside, free):
+        return inside
+    gradient = network.gradient(p)
+    if network.tau > 0.0 and inside.any():  # every bound whose multiplier has the wrong sign, at the price of the sum
+        price = float(p[inside] @ gradient[inside] / p[inside].sum())
+        return inside | ((p <= network.lower) & (gradient < price)) | ((p >= network.upper) & (gradient > price))
+    updated = inside.copy()
+    updated[int(np.where(p > network.lower, gradient, -np.inf).argmax())] = True
+    updated[int(np.where(p < network.upper, gradient, np.inf).argmin())] = True
+    return updated

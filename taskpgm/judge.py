@@ -1,0 +1,91 @@
+"""The judge: energy, feasibility and certificate of any answer, computed here and believed from nobody else.
+
+    verdict = judge(network, solve(network, SimplexQP()))
+    verdict.proved                      # the gap is within the tolerance
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from taskpgm.exact import minimize_linear
+from taskpgm.levels import LevelsNetwork
+from taskpgm.network import TaskNetwork
+from taskpgm.types import Solution, Status
+
+Problem: TypeAlias = TaskNetwork | LevelsNetwork
+
+GAP_TOLERANCE = 1e-7
+FEASIBILITY_TOLERANCE = 1e-9
+ENERGY_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """energy of a mixture, bound <= the least feasible energy, and gap = energy - bound, all in float64."""
+
+    energy: float
+    bound: float
+    gap: float
+    violation: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One row of a comparison: what a method claims, after it was checked.
+
+    excess: energy above the reference's energy; nan where no reference was given.
+    """
+
+    method: str
+    status: Status
+    energy: float
+    bound: float
+    gap: float
+    excess: float
+    proved: bool
+    message: str
+
+    def __str__(self) -> str:
+        if self.status in (Status.refused, Status.failed):
+            return f"{self.method}: {self.status.name}: {self.message}"
+        excess = "" if np.isnan(self.excess) else f", {self.excess:+.3g} against the reference"
+        return f"{self.method}: {self.status.name}: energy {self.energy:.9g}, gap {self.gap:.3g}{excess}"
+
+
+def certificate(network: TaskNetwork, mixture: ArrayLike) -> Certificate:
+    """The Frank-Wolfe gap as a lower bound on the energy (Jaggi 2013), in float64.
+
+    Where S is indefinite by mu < 0 on the sum-zero subspace the bound is lowered by lam |mu|, the most that the energy
+    can curve downwards over the simplex: it stays a bound, only a weaker one. `taskpgm.exact` does the same without
+    rounding.
+    """
+    p = np.asarray(mixture, dtype=np.float64)
+    energy, gradient = network.energy(p), network.gradient(p)
+    if not np.all(np.isfinite(gradient)):
+        return Certificate(energy, -np.inf, np.inf, network.violation(p))
+    vertex = np.array(minimize_linear(gradient.tolist(), network.lower.tolist(), network.upper.tolist()))
+    gap = max(0.0, float(gradient @ (p - vertex)))
+    if network.lam > 0.0:
+        gap += network.lam * max(0.0, -network.curvature)
+    return Certificate(energy, energy - gap, gap, network.violation(p))
+
+
+def judge(problem: Problem, solution: Solution, reference: Solution | None = None) -> Verdict:
+    """Recompute what can be recomputed about a solution, and compare it with a reference's energy."""
+    energy, bound, status, message = np.inf, -np.inf, solution.status, solution.message
+    if solution.point is not None:
+        energy, bound = problem.energy(solution.point), solution.bound
+        if isinstance(problem, TaskNetwork):
+            bound = certificate(problem, solution.point).bound
+        violation = problem.violation(solution.point)
+        if violation > FEASIBILITY_TOLERANCE:
+            status, message = Status.failed, f"the point breaks the feasible set by {violation:.3g}"
+    gap = energy - bound if np.isfinite(energy) else np.inf
+    excess = np.nan if reference is None else energy - reference.energy
+    proved = status is Status.optimal and gap <= GAP_TOLERANCE
+    return Verdict(solution.method, status, energy, bound, gap, excess, proved, message)

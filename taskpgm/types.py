@@ -1,0 +1,225 @@
+"""The values that travel between the stages: frozen, and built on numpy alone.
+
+Nothing here computes. A stage takes some of these and returns others, so that whoever reads a signature knows what
+flows. Arrays are made read-only when they enter one of these classes.
+
+    example = Example(prompt="copy:abc=", completion="abc")
+    example.digest                      # what decides its split
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+Float32Array = NDArray[np.float32]
+IntArray = NDArray[np.int64]
+
+
+class InputError(ValueError):
+    """Something the user gave cannot be used. The message is one line: what, where, and the remedy."""
+
+
+def readonly(array: Any, dtype: Any) -> NDArray[Any]:
+    """A read-only copy of `array` with the given dtype."""
+    copy = np.array(array, dtype=dtype)
+    copy.setflags(write=False)
+    return copy
+
+
+# ---------------------------------------------------------------------------------------------------------------- tasks
+
+
+@dataclass(frozen=True)
+class Example:
+    """One training example: what the model is given and what it must produce.
+
+    Either `prompt` and `completion`, or a chat in `messages` (pairs of role and content, the last one the assistant's),
+    which the model's own chat template turns into text.
+    """
+
+    prompt: str = ""
+    completion: str = ""
+    messages: tuple[tuple[str, str], ...] = ()
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the content. It decides the split, so neither file order nor the task's name matters."""
+        content = json.dumps([self.prompt, self.completion, self.messages], ensure_ascii=False)
+        return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@dataclass(frozen=True)
+class Task:
+    """A named data set in three disjoint parts, each sorted by content digest."""
+
+    name: str
+    train: tuple[Example, ...]
+    probe: tuple[Example, ...]
+    eval: tuple[Example, ...]
+    family: str = ""
+
+
+@dataclass(frozen=True)
+class TaskSet:
+    """Tasks in the user's order, and what was noticed while loading them (repeated examples, say)."""
+
+    tasks: tuple[Task, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(task.name for task in self.tasks)
+
+    def __iter__(self) -> Iterator[Task]:
+        return iter(self.tasks)
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    def __getitem__(self, name: str) -> Task:
+        for task in self.tasks:
+            if task.name == name:
+                return task
+        raise KeyError(name)
+
+
+@dataclass(frozen=True)
+class TaskSize:
+    """How much training data a task has, in the three units that trainers count in."""
+
+    examples: int
+    tokens: int
+    target_tokens: int
+
+
+# ------------------------------------------------------------------------------------------------------------- evidence
+
+
+@dataclass(frozen=True, eq=False)
+class Probes:
+    """Held-out examples of all tasks, as token ids. Every expert is evaluated on all of them.
+
+    names: the tasks. tokens: one int array per probe, prompt then target. target_start: index of each probe's first
+    target token. task: index into `names` for each probe. The order of the probes depends on their content only.
+    """
+
+    names: tuple[str, ...]
+    tokens: tuple[IntArray, ...]
+    target_start: IntArray
+    task: IntArray
+
+    @cached_property
+    def context_probe(self) -> IntArray:
+        """(C,) the probe that each context (target position) belongs to."""
+        lengths = [len(ids) - start for ids, start in zip(self.tokens, self.target_start, strict=True)]
+        return readonly(np.repeat(np.arange(len(self.tokens)), lengths), np.int64)
+
+    @cached_property
+    def context_task(self) -> IntArray:
+        """(C,) the task that each context belongs to."""
+        return readonly(self.task[self.context_probe], np.int64)
+
+    @cached_property
+    def context_position(self) -> IntArray:
+        """(C,) the position of each context within its target, from 0."""
+        parts = [np.arange(len(ids) - start) for ids, start in zip(self.tokens, self.target_start, strict=True)]
+        return readonly(np.concatenate(parts), np.int64)
+
+    @cached_property
+    def targets(self) -> IntArray:
+        """(C,) the true token of each context."""
+        parts = [ids[start:] for ids, start in zip(self.tokens, self.target_start, strict=True)]
+        return readonly(np.concatenate(parts), np.int64)
+
+    @cached_property
+    def weights(self) -> FloatArray:
+        """(C,) context weights that sum to 1 and give each task the same mass."""
+        counts = np.bincount(self.context_task, minlength=len(self.names))
+        return readonly(1.0 / (len(self.names) * counts[self.context_task]), np.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What every expert, and the base, predicts on the same contexts.
+
+    names: (n,) the experts, one per task.
+    log_probs: (n, C, k + 1) float32, natural logarithms on the base's top k tokens of each context; the last column is
+        the logarithm of all the rest together (-inf where k is the whole vocabulary).
+    target_log_probs: (n, C) float32, log-probability of the true token.
+    base_target_log_probs: (C,) float32, the same for the base.
+    marginal_log_probs: (C,) float32, the same for the task's marginal over tokens at that target position.
+    context_task: (C,) index of the task a context comes from. context_probe: (C,) index of its probe.
+    weights: (C,) float64, sum 1, equal mass per task.
+    """
+
+    names: tuple[str, ...]
+    log_probs: Float32Array
+    target_log_probs: Float32Array
+    base_target_log_probs: Float32Array
+    marginal_log_probs: Float32Array
+    context_task: IntArray
+    context_probe: IntArray
+    weights: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Affinity:
+    """How useful each task is and how alike any two of them make a model behave.
+
+    utility: (n,). divergence: (n, n) nats, with certified divergence_lower and divergence_upper.
+    similarity: (n, n) in [0, 1], unit diagonal. gain: (n, n) nats per target token; gain[i, j] is what training on
+    task i does for task j.
+    """
+
+    names: tuple[str, ...]
+    utility: FloatArray
+    divergence: FloatArray
+    divergence_lower: FloatArray
+    divergence_upper: FloatArray
+    similarity: FloatArray
+    gain: FloatArray
+    utility_name: str
+    similarity_name: str
+
+
+# ------------------------------------------------------------------------------------------------------------- answers
+
+
+class Status(enum.Enum):
+    """What is known about an answer, set by the driver alone. The value says what to do next."""
+
+    optimal = "Proved: the energy is within the tolerance of a lower bound on every feasible mixture."
+    bound = "Feasible, with a lower bound further away than the tolerance: allow more time or use an exact method."
+    feasible = "Feasible, with no lower bound: compare it with a method that gives one (SimplexQP, Exhaustive)."
+    timeout = "Stopped at the deadline with the best answer so far: raise the deadline or choose a faster method."
+    refused = "The method does not take this problem: the message says why; choose another method."
+    failed = "The method gave no usable answer: the message says what happened; try another method."
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """A method's answer after the driver has judged it.
+
+    point: (n,) mixture in float64, or (n,) integer levels; None where there is no answer.
+    energy, bound: of the answer, and a lower bound on the least energy (-inf where unknown). gap: energy - bound.
+    stats: what the method counted. message: the reason of a refusal or failure, else empty.
+    """
+
+    method: str
+    status: Status
+    point: NDArray[Any] | None = None
+    energy: float = np.inf
+    bound: float = -np.inf
+    gap: float = np.inf
+    message: str = ""
+    stats: Mapping[str, Any] = field(default_factory=dict)
