@@ -1,0 +1,91 @@
+"""TaskPGM: how much of each task goes into a fine-tuning budget, as a Markov random field over tasks, with a proof.
+
+The public names are spelled out here and imported on first use: `import taskpgm` itself stays fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+# Imported now, not on first use: the module of the same name would otherwise hide the function.
+from taskpgm.judge import certificate, judge
+
+if TYPE_CHECKING:
+    from taskpgm.affinity import ExponentialSimilarity, LinearSimilarity, estimate_affinity
+    from taskpgm.config import LoraSettings, ProbeSettings, SplitSettings, TaskSource, TrainingSettings
+    from taskpgm.divergences import jensen_shannon
+    from taskpgm.exact import exact_certificate
+    from taskpgm.experts import train_experts
+    from taskpgm.inference import METHODS, Exhaustive, SimplexQP, solve
+    from taskpgm.mixture import Mixture
+    from taskpgm.network import TaskNetwork, balanced_beta
+    from taskpgm.predictive import predict
+    from taskpgm.suite import demo_suite
+    from taskpgm.tasks import load_tasks
+    from taskpgm.types import InputError, Solution, Status
+    from taskpgm.utilities import HeldoutGain, Learnability, Representativeness, Supplied
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "affinity": ("ExponentialSimilarity", "LinearSimilarity", "estimate_affinity"),
+    "config": ("LoraSettings", "ProbeSettings", "SplitSettings", "TaskSource", "TrainingSettings"),
+    "divergences": ("jensen_shannon",),
+    "exact": ("exact_certificate",),
+    "experts": ("train_experts",),
+    "inference": ("METHODS", "Exhaustive", "SimplexQP", "solve"),
+    "mixture": ("Mixture",),
+    "network": ("TaskNetwork", "balanced_beta"),
+    "predictive": ("predict",),
+    "suite": ("demo_suite",),
+    "tasks": ("load_tasks",),
+    "types": ("InputError", "Solution", "Status"),
+    "utilities": ("HeldoutGain", "Learnability", "Representativeness", "Supplied"),
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+
+__all__ = [
+    "METHODS",
+    "Exhaustive",
+    "ExponentialSimilarity",
+    "HeldoutGain",
+    "InputError",
+    "Learnability",
+    "LinearSimilarity",
+    "LoraSettings",
+    "Mixture",
+    "ProbeSettings",
+    "Representativeness",
+    "SimplexQP",
+    "Solution",
+    "SplitSettings",
+    "Status",
+    "Supplied",
+    "TaskNetwork",
+    "TaskSource",
+    "TrainingSettings",
+    "balanced_beta",
+    "certificate",
+    "demo_suite",
+    "estimate_affinity",
+    "exact_certificate",
+    "jensen_shannon",
+    "judge",
+    "load_tasks",
+    "predict",
+    "solve",
+    "train_experts",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'taskpgm' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"taskpgm.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -83,7 +83,7 @@ def judge(problem: Problem, solution: Solution, reference: Solution | None = Non
         if isinstance(problem, TaskNetwork):
             bound = certificate(problem, solution.point).bound
         violation = problem.violation(solution.point)
-        if violation > FEASIBILITY_TOLERANCE:
+        if not violation <= FEASIBILITY_TOLERANCE:
             status, message = Status.failed, f"the point breaks the feasible set by {violation:.3g}"
     gap = energy - bound if np.isfinite(energy) else np.inf
     excess = np.nan if reference is None else energy - reference.energy

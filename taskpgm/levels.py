@@ -43,7 +43,13 @@ class LevelsNetwork:
         if self.quanta < 1 or self.cap < 1:
             raise InputError(f"levels: quanta = {self.quanta}, cap = {self.cap}; both must be at least 1.")
         if (self.minimum > self.maximum).any():
-            name = self.names[int(np.argmax(self.minimum > self.maximum))]
+            i = int(np.argmax(self.minimum > self.maximum))
+            name, least = self.names[i], self.minimum[i]
+            if least > self.cap:
+                raise InputError(
+                    f"levels: the lower bound of {name!r} needs {least} quanta, but the cap is {self.cap};"
+                    " raise the cap or lower the bound."
+                )
             raise InputError(f"levels: no multiple of 1/{self.quanta} lies within the bounds of {name!r}; use more.")
         if self.minimum.sum() > self.quanta:
             raise InputError(

@@ -125,7 +125,7 @@ class TaskNetwork:
         p = np.asarray(mixture, dtype=np.float64)
         gradient = -self.beta * self.utility + self.lam * (self.similarity @ p)
         if self.tau > 0.0:
-            with np.errstate(divide="ignore"):
+            with np.errstate(divide="ignore", invalid="ignore"):  # a weight of -1e-12 has no logarithm: nan
                 gradient = gradient + self.tau * (np.log(p / self.prior) + 1.0)
         return np.asarray(gradient, dtype=np.float64)
 
@@ -185,7 +185,7 @@ def _check_bounds_meet(network: TaskNetwork) -> None:
 
 
 def _clash(side: str, names: Sequence[str], bound: FloatArray, members: Any, remedy: str) -> str:
-    shown = ", ".join(f"{names[i]} ({bound[i]:.6g})" for i in members[:8])
+    shown = ", ".join(f"{names[i]!r} ({bound[i]:.6g})" for i in members[:8])
     more = f" and {len(members) - 8} more" if len(members) > 8 else ""
     return f"no mixture is feasible: the {side} bounds of {shown}{more} add up to {bound[members].sum():.6g}, {remedy}"
 

@@ -43,21 +43,25 @@ def _judged(problem: Problem, method: Method, answer: Answer) -> Solution:
     if answer.point is None:
         status = Status.failed if answer.finished else Status.timeout
         return Solution(method.name, status, message=answer.message, stats=answer.stats)
-    dtype = np.float64 if isinstance(problem, TaskNetwork) else np.int64
-    point = readonly(answer.point, dtype)
+    if np.shape(answer.point) != (len(problem),):
+        message = f"the returned point has the shape {np.shape(answer.point)}; there are {len(problem)} tasks"
+        return Solution(method.name, Status.failed, message=message, stats=answer.stats)
     violation = problem.violation(answer.point) if np.all(np.isfinite(answer.point)) else np.inf
     if not violation <= FEASIBILITY_TOLERANCE:
         message = f"the returned point breaks the feasible set by {violation:.3g}"
         return Solution(method.name, Status.failed, message=message, stats=answer.stats)
+    discrete = not isinstance(problem, TaskNetwork)
+    point = readonly(np.rint(answer.point), np.int64) if discrete else readonly(answer.point, np.float64)
     energy = problem.energy(point)
     bound = -np.inf if answer.bound is None else float(answer.bound)
-    if bound > energy + ENERGY_TOLERANCE * max(1.0, abs(energy)):
-        message = f"the claimed lower bound {bound:.12g} is above the point's energy {energy:.12g}"
+    if np.isnan(bound) or bound > energy + ENERGY_TOLERANCE * max(1.0, abs(energy)):
+        message = f"the claimed lower bound {bound:.12g} is not below the point's energy {energy:.12g}"
         return Solution(method.name, Status.failed, message=message, stats=answer.stats)
     if isinstance(problem, TaskNetwork):
         bound = certificate(problem, point).bound  # needs no method's word
     bound = min(bound, energy)
-    solution = Solution(method.name, Status.feasible, point, energy, bound, energy - bound, answer.message, answer.stats)
+    gap = energy - bound
+    solution = Solution(method.name, Status.feasible, point, energy, bound, gap, answer.message, answer.stats)
     return replace(solution, status=_status(solution, answer.finished))
 
 

@@ -129,49 +129,69 @@ def _scale(network: TaskNetwork) -> float:
     return max(1.0, abs(network.beta) * float(np.abs(network.utility).max()))
 
 
-def _into_bounds(point: FloatArray, network: TaskNetwork) -> FloatArray:
-    """The nearest feasible mixture to a solver's answer: shift by a constant and clip, found by bisection."""
-    low, high = (network.lower - point).min(), (network.upper - point).max()
+def _into_bounds(point: FloatArray, network: TaskNetwork, free: Any = True) -> FloatArray:
+    """The nearest feasible mixture to a point: shift the free weights by a constant and clip, found by bisection.
+
+    Weights that are not free stay as they are, unless the free ones cannot make up the sum.
+    """
+    lower, upper = np.where(free, network.lower, point), np.where(free, network.upper, point)
+    if lower.sum() > 1.0 or upper.sum() < 1.0:
+        lower, upper = network.lower, network.upper
+    clipped = np.clip(point, lower, upper)
+    if abs(clipped.sum() - 1.0) <= 1e-14:  # a shift of 1e-19 would lift every weight off its bound
+        return _exact_sum(clipped, lower, upper)
+    low, high = (lower - point).min(), (upper - point).max()
     for _ in range(200):
         shift = 0.5 * (low + high)
-        total = np.clip(point + shift, network.lower, network.upper).sum()
+        total = np.clip(point + shift, lower, upper).sum()
         low, high = (shift, high) if total < 1.0 else (low, shift)
-    return _exact_sum(np.clip(point + 0.5 * (low + high), network.lower, network.upper), network)
+    return _exact_sum(np.clip(point + 0.5 * (low + high), lower, upper), lower, upper)
 
 
-def _exact_sum(point: FloatArray, network: TaskNetwork) -> FloatArray:
-    """Take the last rounding error of the sum out of the weight with the most room."""
+def _exact_sum(point: FloatArray, lower: FloatArray, upper: FloatArray) -> FloatArray:
+    """Take the last rounding error of the sum out of the weight furthest inside its bounds: others may be on them."""
     excess = float(point.sum() - 1.0)
-    room = point - network.lower if excess > 0.0 else network.upper - point
+    room = np.minimum(point - lower, upper - point)
+    if room.max() < abs(excess):
+        room = point - lower if excess > 0.0 else upper - point
     point[int(room.argmax())] -= excess
     return point
 
 
 def polish(network: TaskNetwork, start: FloatArray) -> FloatArray:
-    """Active-set Newton steps from a nearly optimal mixture; never returns a point with a larger gap.
+    """Active-set Newton steps from a nearly optimal mixture; never returns a point with a larger gap,
+    rounding errors apart (such a point is preferred: its weights sit on their bounds exactly).
 
     Tasks strictly between their bounds are free. Each step minimises the energy's quadratic model over the free tasks
     with their sum fixed (one KKT system). A bound that is met holds its task; once the model on the free tasks is
     solved, the tasks whose bounds cost most are freed.
     """
     take_step = _entropic_step if network.tau > 0.0 else _quadratic_step
-    best, best_gap = start, certificate(network, start).gap
-    p, lower = start, network.lower
+    best, best_gap, solved = start, certificate(network, start).gap, 1e-15 * _scale(network)
+    p = start
     if network.tau > 0.0:
         p = _kl_projection(np.maximum(start, SMALLEST_START), network, np.full(len(p), True))
-        lower = np.where(lower > 0.0, lower, -1.0)  # the KL term keeps weights above 0 by itself
-    margin = 1e-6 / len(p)  # a solver's answer this near to a bound is taken to be on it
-    free = (p > lower + margin) & (p < network.upper - margin)
+    free = _inside(network, p, margin=1e-6 / len(p))  # a solver's answer this near to a bound is taken to be on it
     p = _on_bounds(p, network, ~free)
+    if network.tau > 0.0 and free.any():  # a descent step cannot make up a sum below 1
+        p = _kl_projection(p, network, free)
     for _ in range(NEWTON_STEPS):
         p = take_step(network, p, free)
         gap = certificate(network, p).gap
-        if gap < best_gap and network.violation(p) <= 1e-13:
+        if gap < max(best_gap, solved) and network.violation(p) <= 1e-13:
             best, best_gap = p, gap
-        if best_gap <= 1e-15 * _scale(network):
+        if gap <= solved:
             break
         free = _update_free(network, p, free)
     return best
+
+
+def _inside(network: TaskNetwork, p: FloatArray, margin: float = 0.0) -> Any:
+    """Which weights lie strictly between their bounds; a KL term keeps them off 0 and 1 by itself, rounding apart."""
+    lower, upper = network.lower, network.upper
+    if network.tau > 0.0:
+        lower, upper = np.where(lower > 0.0, lower, -1.0), np.where(upper < 1.0, upper, 2.0)
+    return (p > lower + margin) & (p < upper - margin)
 
 
 def _on_bounds(p: FloatArray, network: TaskNetwork, held: Any) -> FloatArray:
@@ -188,7 +208,7 @@ def _quadratic_step(network: TaskNetwork, p: FloatArray, free: Any) -> FloatArra
         with np.errstate(divide="ignore", invalid="ignore"):
             reach = np.where(step < 0.0, network.lower[free] - p[free], network.upper[free] - p[free]) / step
         p[free] += min(1.0, float(np.where(step == 0.0, np.inf, reach).min())) * step
-    return _into_bounds(p, network)
+    return _into_bounds(p, network, free)
 
 
 def _entropic_step(network: TaskNetwork, p: FloatArray, free: Any) -> FloatArray:
@@ -236,12 +256,14 @@ def _kl_projection(weights: FloatArray, network: TaskNetwork, free: Any) -> Floa
         low, high = (factor, high) if total < mass else (low, factor)
     p = weights.copy()
     p[free] = np.clip(np.exp(np.minimum(logs + factor, 1.0)), lower, upper)
-    return _exact_sum(p, network) if abs(p.sum() - 1.0) <= 1e-13 else _into_bounds(p, network)
+    if abs(p.sum() - 1.0) <= 1e-13:  # a shift would be larger than the smallest weights
+        return _exact_sum(p, network.lower, network.upper)
+    return _into_bounds(p, network, free)
 
 
 def _update_free(network: TaskNetwork, p: FloatArray, free: Any) -> Any:
     """Hold what has met a bound; if nothing has, free the giver and the taker whose exchange lowers E fastest."""
-    inside = (p > network.lower) & (p < network.upper)
+    inside = _inside(network, p)
     if inside.any() and not np.array_equal(inside, free):
         return inside
     gradient = network.gradient(p)

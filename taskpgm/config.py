@@ -1,0 +1,278 @@
+"""What a run needs to know, as a validated YAML file. Every default that matters is written out here.
+
+    tasks: [bbh/*.json, {name: mine, path: mine.jsonl, columns: {prompt: question, completion: answer}}]
+    model: {name: path/or/hub-name, revision: a-commit}
+    training: {steps: 100, batch_size: 32, learning_rate: 2.0e-4, lora: {rank: 16}}
+
+An unknown key is an error that suggests the nearest known one.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from taskpgm.storage import read_text
+from taskpgm.types import InputError
+
+ROLES = ("prompt", "completion", "instruction", "input", "output", "target", "messages")
+
+
+class Settings(BaseModel):
+    """A section of the configuration: frozen, and closed to unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TaskSource(Settings):
+    """Where one task's examples come from, and which columns hold what.
+
+    columns maps a role (prompt and completion; or instruction, input, output; or messages) to the column's name; it is
+    guessed from the column names where not given. prompt_template and completion_template are format strings over the
+    roles, for example "Q: {prompt}\\nA:".
+    """
+
+    name: str | None = None
+    path: str | None = None
+    hub: str | None = None
+    subset: str | None = None
+    split: str | None = None
+    revision: str | None = None
+    columns: dict[str, str] | None = None
+    prompt_template: str | None = None
+    completion_template: str | None = None
+    family: str = ""
+
+    @field_validator("columns")
+    @classmethod
+    def _known_roles(cls, columns: dict[str, str] | None) -> dict[str, str] | None:
+        for role in columns or {}:
+            if role not in ROLES:
+                raise ValueError(f"unknown role {role!r}{_suggestion(role, ROLES)}")
+        return columns
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> TaskSource:
+        if (self.path is None) == (self.hub is None):
+            raise ValueError("give either path (a file) or hub (a data set's name), not both")
+        if self.hub is not None and (self.revision is None or self.split is None):
+            raise ValueError(f"hub data set {self.hub!r}: pin revision (a commit) and split, so that runs can be repeated")
+        return self
+
+
+class SplitSettings(Settings):
+    """Shares of each task's examples that are held out, decided by a hash of each example's content."""
+
+    probe: float = Field(0.15, gt=0.0, lt=1.0)
+    eval: float = Field(0.15, ge=0.0, lt=1.0)
+
+    @model_validator(mode="after")
+    def _leaves_training_data(self) -> SplitSettings:
+        if self.probe + self.eval >= 1.0:
+            raise ValueError(f"probe {self.probe} and eval {self.eval} leave nothing to train on; their sum must be < 1")
+        return self
+
+
+class ModelSettings(Settings):
+    """The base model: a local folder, or a hub name with its revision (a commit)."""
+
+    name: str
+    revision: str | None = None
+
+
+class LoraSettings(Settings):
+    """Low-rank adapters through peft, instead of full fine-tuning."""
+
+    rank: int = Field(16, ge=1)
+    alpha: float = Field(32.0, gt=0.0)
+    dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    target_modules: tuple[str, ...] | Literal["all-linear"] = "all-linear"
+
+
+class TrainingSettings(Settings):
+    """How every expert is trained: the same budget for all. Loss on target tokens only."""
+
+    steps: int = Field(100, ge=1)
+    batch_size: int = Field(32, ge=1)
+    learning_rate: float = Field(2e-5, gt=0.0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = Field(0.0, ge=0.0)
+    warmup_steps: int = Field(10, ge=0)
+    schedule: Literal["linear", "cosine", "constant_with_warmup"] = "linear"
+    max_grad_norm: float = Field(1.0, gt=0.0)
+    precision: Literal["float32", "bfloat16"] = "float32"
+    seed: int = Field(0, ge=0)
+    lora: LoraSettings | None = None
+    snapshots: tuple[float, ...] = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0)
+    """Shares of the steps after which the expert's loss on every task's probes is kept."""
+
+    @field_validator("snapshots")
+    @classmethod
+    def _from_start_to_end(cls, snapshots: tuple[float, ...]) -> tuple[float, ...]:
+        if list(snapshots) != sorted(set(snapshots)) or snapshots[:1] != (0.0,) or snapshots[-1:] != (1.0,):
+            raise ValueError("expected increasing shares from 0.0 to 1.0")
+        return snapshots
+
+    def snapshot_steps(self) -> list[int]:
+        """The steps after which to take a snapshot, from 0 to `steps`."""
+        return sorted({round(share * self.steps) for share in self.snapshots})
+
+
+class ProbeSettings(Settings):
+    """The held-out examples on which all experts are compared."""
+
+    per_task: int = Field(32, ge=1)
+    top_k: int | Literal["full"] = 64
+    """Size of each context's vocabulary subset (the base's most probable tokens); "full" is exact."""
+    batch_size: int = Field(32, ge=1)
+    too_long: Literal["refuse", "drop"] = "refuse"
+    """What to do with examples longer than the model's context window."""
+
+    @field_validator("top_k")
+    @classmethod
+    def _positive(cls, top_k: int | str) -> int | str:
+        if isinstance(top_k, int) and top_k < 1:
+            raise ValueError("expected a positive number or 'full'")
+        return top_k
+
+
+class EnergySettings(Settings):
+    """The potentials and their weights. beta is balanced against redundancy by rho where it is not given."""
+
+    similarity: Literal["exponential", "linear"] = "exponential"
+    kappa: float = Field(10.0, gt=0.0)
+    utility: Literal["learnability", "heldout_gain", "representativeness", "supplied"] = "learnability"
+    target_weights: dict[str, float] | None = None
+    supplied: dict[str, float] | None = None
+    lam: float = Field(1.0, ge=0.0)
+    beta: float | None = None
+    rho: float = Field(0.5, ge=0.0)
+    tau: float = Field(0.0, ge=0.0)
+    prior: dict[str, float] | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> EnergySettings:
+        if (self.utility == "supplied") != (self.supplied is not None):
+            raise ValueError("utility: supplied needs supplied: {task: value, ...}, and only it takes them")
+        if self.target_weights is not None and self.utility != "heldout_gain":
+            raise ValueError("target_weights are only used by utility: heldout_gain")
+        return self
+
+
+class FeasibleSettings(Settings):
+    """Which mixtures are allowed. floor is in shares of the uniform weight 1/n and holds for every task."""
+
+    floor: float = Field(0.2, ge=0.0, le=1.0)
+    lower: dict[str, float] = Field(default_factory=dict)
+    upper: dict[str, float] = Field(default_factory=dict)
+
+
+class MixtureSettings(Settings):
+    """What a weight means, and the budget that the counts are for (the experts' own budget where not given)."""
+
+    unit: Literal["tokens", "examples"] = "tokens"
+    budget: int | None = Field(None, ge=1)
+
+
+class RunConfig(Settings):
+    """A whole run: from data sets to a certified mixture."""
+
+    tasks: tuple[TaskSource, ...]
+    model: ModelSettings
+    splits: SplitSettings = SplitSettings()
+    training: TrainingSettings = TrainingSettings()
+    probes: ProbeSettings = ProbeSettings()
+    energy: EnergySettings = EnergySettings()
+    feasible: FeasibleSettings = FeasibleSettings()
+    mixture: MixtureSettings = MixtureSettings()
+
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _paths_are_sources(cls, tasks: Any) -> Any:
+        return as_sources(tasks)
+
+
+def as_sources(tasks: Any) -> Any:
+    """A list of sources in which a plain string stands for a file or a pattern of files."""
+    listed = [tasks] if isinstance(tasks, str) else tasks
+    if not isinstance(listed, list | tuple):
+        return listed
+    return [{"path": item} if isinstance(item, str) else item for item in listed]
+
+
+def load_config(path: Path) -> RunConfig:
+    """The configuration in a YAML file; paths in it are relative to the file.
+
+    Raises:
+        InputError: not YAML, or a missing, unknown or wrong setting, named with its place.
+    """
+    return validated(RunConfig, read_yaml(path), str(path), relative_to=path.parent)
+
+
+def read_yaml(path: Path) -> Any:
+    """The value in a YAML file."""
+    text = read_text(path)
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        place = getattr(error, "problem_mark", None)
+        where = f", line {place.line + 1}" if place else ""
+        raise InputError(f"{path}: not valid YAML{where}: {getattr(error, 'problem', error)}.") from error
+
+
+def validated(kind: type[RunConfig], values: Any, source: str, relative_to: Path) -> RunConfig:
+    """A configuration from plain values, its paths resolved against a folder."""
+    if not isinstance(values, dict):
+        raise InputError(f"{source}: expected settings such as tasks: and model:, found {type(values).__name__}.")
+    try:
+        config = kind.model_validate(values)
+    except ValidationError as error:
+        raise InputError(f"{source}: {explain(error, kind)}") from error
+    local = relative_to / config.model.name
+    model = config.model.model_copy(update={"name": str(local)}) if local.is_dir() else config.model
+    tasks = tuple(resolve_path(task, relative_to) for task in config.tasks)
+    return config.model_copy(update={"model": model, "tasks": tasks})
+
+
+def resolve_path(source: TaskSource, relative_to: Path) -> TaskSource:
+    """The source with its file path taken relative to a folder."""
+    if source.path is None:
+        return source
+    return source.model_copy(update={"path": str(relative_to / source.path)})
+
+
+def explain(error: ValidationError, kind: type[BaseModel]) -> str:
+    """The first validation error as one line: where, what, and the nearest known key."""
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        known = _fields_at(kind, first["loc"][:-1])
+        return f"{place}: unknown key{_suggestion(str(first['loc'][-1]), known)}."
+    if first["type"] == "missing":
+        return f"{place}: missing; this setting has no default."
+    message = first["msg"].removeprefix("Value error, ")
+    shown = "" if isinstance(first["input"], dict | list) else f" (found {first['input']!r})"
+    return f"{place}: {message[:1].lower()}{message[1:]}{shown}." if place else f"{message}."
+
+
+def _suggestion(word: str, known: Any) -> str:
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
+
+
+def _fields_at(kind: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    current: Any = kind
+    for part in location:
+        if isinstance(part, str) and part in current.model_fields:
+            current = _model_in(current.model_fields[part].annotation) or current
+    return list(current.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((model for arg in get_args(annotation) if (model := _model_in(arg)) is not None), None)

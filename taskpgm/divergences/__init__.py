@@ -1,0 +1,9 @@
+"""Divergences between the experts' predictive distributions, one file each.
+
+A divergence takes (n, C, V) log-probabilities and context weights and returns an (n, n) matrix in nats: symmetric, zero
+diagonal, equivariant under reordering of the experts, and equal to its slow twin.
+"""
+
+from taskpgm.divergences.jensen_shannon import LN2, jensen_shannon, jensen_shannon_reference
+
+__all__ = ["LN2", "jensen_shannon", "jensen_shannon_reference"]

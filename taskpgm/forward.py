@@ -1,0 +1,65 @@
+"""Running a model on probes, batch by batch: the log-probabilities at every target position."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from taskpgm.tokens import pad_batch
+from taskpgm.types import FloatArray, IntArray, Probes
+
+
+def context_log_probs(model: Any, probes: Probes, batch_size: int) -> Iterator[tuple[IntArray, torch.Tensor]]:
+    """Batches of (contexts, log_probs): indices into the probes' contexts, and (len(contexts), V) float32.
+
+    Teacher forcing: a context is one target position, given the prompt and the true targets before it. Only the hidden
+    states at target positions go through the output layer. Memory is bounded by a batch.
+    """
+    place = next(model.parameters()).device
+    slices_output = "logits_to_keep" in inspect.signature(_inner(model).forward).parameters
+    first_context = np.concatenate([[0], np.cumsum([len(probes.tokens[i]) - probes.target_start[i] for i in range(len(probes.tokens))])])
+    for start in range(0, len(probes.tokens), batch_size):
+        members = range(start, min(start + batch_size, len(probes.tokens)))
+        ids, mask = pad_batch([probes.tokens[i] for i in members], padding=0)
+        # the token at position t is predicted from the hidden state at t - 1
+        positions = [np.arange(probes.target_start[i], len(probes.tokens[i])) - 1 for i in members]
+        kept = np.unique(np.concatenate(positions))
+        extra = {"logits_to_keep": torch.as_tensor(kept, device=place)} if slices_output else {}
+        with torch.inference_mode():
+            logits = model(
+                input_ids=torch.as_tensor(ids, device=place), attention_mask=torch.as_tensor(mask, device=place), **extra
+            ).logits
+            row = np.repeat(np.arange(len(positions)), [len(p) for p in positions])
+            column = np.concatenate(positions)
+            if slices_output:
+                column = np.searchsorted(kept, column)
+            chosen = logits[torch.as_tensor(row, device=place), torch.as_tensor(column, device=place)]
+            log_probs = torch.log_softmax(chosen.float(), dim=-1)
+        yield np.arange(first_context[members.start], first_context[members.stop]), log_probs
+
+
+def target_log_probs(model: Any, probes: Probes, batch_size: int) -> FloatArray:
+    """(C,) float64 log-probability of the true token of every context."""
+    result = np.empty(len(probes.targets))
+    for contexts, log_probs in context_log_probs(model, probes, batch_size):
+        targets = torch.as_tensor(probes.targets[contexts], device=log_probs.device)
+        result[contexts] = log_probs.gather(1, targets[:, None])[:, 0].double().cpu().numpy()
+    return result
+
+
+def task_losses(model: Any, probes: Probes, batch_size: int) -> FloatArray:
+    """(n,) mean loss per target token of each task's probes, in nats."""
+    logs = target_log_probs(model, probes, batch_size)
+    counts = np.bincount(probes.context_task, minlength=len(probes.names))
+    return -np.bincount(probes.context_task, weights=logs, minlength=len(probes.names)) / counts
+
+
+def _inner(model: Any) -> Any:
+    """The transformers model inside a peft wrapper, which hides the signature of its forward method."""
+    from peft import PeftModel
+
+    return model.get_base_model() if isinstance(model, PeftModel) else model

@@ -1,0 +1,272 @@
+"""From a solution to something to train on: weights by name, whole counts, epochs, and a file that can be checked.
+
+    mixture = Mixture.from_solution(network, solution, sizes=sizes)
+    mixture.counts(10_000, unit="examples")         # whole numbers that add up to 10,000
+    mixture.to_json("mixture.json")                 # taskpgm verify mixture.json
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from taskpgm.exact import exact_certificate
+from taskpgm.judge import ENERGY_TOLERANCE, FEASIBILITY_TOLERANCE, GAP_TOLERANCE
+from taskpgm.network import TaskNetwork
+from taskpgm.storage import canonical_json, read_json, write_atomic
+from taskpgm.types import InputError, Solution, Status, TaskSize
+
+Unit: TypeAlias = Literal["tokens", "target_tokens", "examples"]
+UNITS: tuple[Unit, ...] = ("tokens", "target_tokens", "examples")
+FORMAT = "taskpgm-mixture/1"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of a verification."""
+
+    name: str
+    passed: bool
+    text: str
+
+
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """Task weights with everything needed to check them again.
+
+    weights: by task name, sum 1, as shares of the training budget counted in `unit`. sizes: the tasks' training data,
+    where known. details: what the weights rest on (settings, evidence, versions), kept in the file.
+    """
+
+    network: TaskNetwork
+    weights: Mapping[str, float]
+    energy: float
+    bound: float
+    gap: float
+    status: str
+    method: str
+    unit: Unit = "tokens"
+    sizes: Mapping[str, TaskSize] | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_solution(
+        cls,
+        network: TaskNetwork,
+        solution: Solution,
+        *,
+        unit: Unit = "tokens",
+        sizes: Mapping[str, TaskSize] | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> Mixture:
+        """The mixture at a solution of a TaskNetwork.
+
+        Raises:
+            InputError: the solution has no point, or is of another kind of problem.
+        """
+        if solution.point is None:
+            raise InputError(f"{solution.method} gave no mixture ({solution.status.name}): {solution.message}.")
+        if network.violation(solution.point) > FEASIBILITY_TOLERANCE:
+            raise InputError("the solution is not a mixture of this network; divide levels by their quanta first.")
+        weights = dict(zip(network.names, map(float, solution.point), strict=True))
+        return cls(
+            network,
+            weights,
+            solution.energy,
+            solution.bound,
+            solution.gap,
+            solution.status.name,
+            solution.method,
+            unit,
+            sizes,
+            details or {},
+        )
+
+    # ------------------------------------------------------------------------------------------------------- amounts
+
+    def shares(self, unit: Unit | None = None) -> dict[str, float]:
+        """The weights as shares of a budget counted in another unit, by each task's mean example length.
+
+        Raises:
+            InputError: the sizes are not known.
+        """
+        unit = self._known_unit(unit)
+        if unit == self.unit:
+            return dict(self.weights)
+        sizes = self._known_sizes()
+        raw = {
+            name: weight * getattr(sizes[name], unit) / getattr(sizes[name], self.unit)
+            for name, weight in self.weights.items()
+        }
+        total = sum(raw.values())
+        return {name: value / total for name, value in raw.items()}
+
+    def counts(self, budget: int, unit: Unit | None = None) -> dict[str, int]:
+        """Whole amounts that add up to the budget, by largest remainder (ties go to the earlier task).
+
+        Args:
+            budget: how many units the training run takes in all.
+            unit: tokens, target_tokens or examples; the mixture's own unit where not given.
+        """
+        if budget < 1:
+            raise InputError(f"budget {budget}: expected at least 1.")
+        shares = self.shares(unit)
+        total = sum((Fraction(share) for share in shares.values()), Fraction(0))
+        ideal = {name: Fraction(share) * budget / total for name, share in shares.items()}
+        counts = {name: int(amount) for name, amount in ideal.items()}
+        by_remainder = sorted(shares, key=lambda name: counts[name] - ideal[name])
+        for name in by_remainder[: budget - sum(counts.values())]:
+            counts[name] += 1
+        return counts
+
+    def epochs(self, budget: int, unit: Unit | None = None) -> dict[str, float]:
+        """How often each task's training data will be repeated under a budget."""
+        sizes, unit = self._known_sizes(), self._known_unit(unit)
+        return {name: count / getattr(sizes[name], unit) for name, count in self.counts(budget, unit).items()}
+
+    def interleave(self, datasets: Mapping[str, Any], seed: int = 0, stopping_strategy: str = "first_exhausted") -> Any:
+        """The tasks' Hugging Face data sets drawn in these proportions, through datasets.interleave_datasets.
+
+        Rows are drawn by example, so weights in tokens are converted by the tasks' mean lengths. Each data set is
+        shuffled first, since its rows are taken in order; tasks of weight 0 are left out, since with "all_exhausted" they
+        would never end.
+
+        Raises:
+            InputError: a task has no data set, or the sizes needed for the conversion are not known.
+        """
+        from datasets import interleave_datasets
+
+        missing = [name for name, weight in self.weights.items() if weight > 0.0 and name not in datasets]
+        if missing:
+            raise InputError(f"interleave: no data set for task {missing[0]!r}; key them by task name.")
+        shares = {name: share for name, share in self.shares("examples").items() if share > 0.0}
+        probabilities = np.array(list(shares.values()))
+        return interleave_datasets(
+            [datasets[name].shuffle(seed=seed) for name in shares],
+            probabilities=(probabilities / probabilities.sum()).tolist(),
+            seed=seed,
+            stopping_strategy=stopping_strategy,
+        )
+
+    # --------------------------------------------------------------------------------------------------------- files
+
+    def to_json(self, path: str | Path) -> None:
+        """Write the mixture, its network and its certificate; the same mixture always gives the same bytes."""
+        write_atomic(Path(path), (canonical_json(self.as_dict()) + "\n").encode("utf-8", "surrogatepass"))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, as plain JSON values."""
+        net = self.network
+        return {
+            "format": FORMAT,
+            "weights": dict(self.weights),
+            "unit": self.unit,
+            "certificate": {
+                "energy": self.energy,
+                "bound": _finite_or_none(self.bound),
+                "gap": _finite_or_none(self.gap),
+                "status": self.status,
+                "method": self.method,
+            },
+            "network": {
+                "names": list(net.names),
+                "utility": net.utility.tolist(),
+                "similarity": net.similarity.tolist(),
+                "beta": net.beta,
+                "lam": net.lam,
+                "tau": net.tau,
+                "prior": net.prior.tolist(),
+                "lower": net.lower.tolist(),
+                "upper": net.upper.tolist(),
+            },
+            "sizes": None if self.sizes is None else {name: asdict(size) for name, size in self.sizes.items()},
+            "details": dict(self.details),
+        }
+
+    @classmethod
+    def from_json(cls, path: str | Path) -> Mixture:
+        """Read what to_json wrote.
+
+        Raises:
+            InputError: not a mixture file, another version's, or one whose parts do not fit together.
+        """
+        value = read_json(Path(path))
+        if not isinstance(value, dict) or value.get("format") != FORMAT:
+            found = value.get("format") if isinstance(value, dict) else type(value).__name__
+            raise InputError(f"{path}: not a {FORMAT} file (found {found!r}).")
+        try:
+            stored, proof, sizes = dict(value["network"]), value["certificate"], value["sizes"]
+            network = TaskNetwork(stored.pop("utility"), stored.pop("similarity"), **stored)
+            weights = {str(name): float(weight) for name, weight in value["weights"].items()}
+            mixture = cls(
+                network,
+                {name: weights[name] for name in network.names if name in weights},
+                float(proof["energy"]),
+                -np.inf if proof["bound"] is None else float(proof["bound"]),
+                np.inf if proof["gap"] is None else float(proof["gap"]),
+                str(proof["status"]),
+                str(proof["method"]),
+                value["unit"],
+                None if sizes is None else {name: TaskSize(**size) for name, size in sizes.items()},
+                value["details"],
+            )
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(f"{path}: damaged mixture file ({type(error).__name__}: {error}).") from error
+        if set(weights) != set(network.names) or mixture.unit not in UNITS:
+            raise InputError(f"{path}: damaged mixture file (weights and network name different tasks, or no known unit).")
+        return mixture
+
+    def verify(self) -> tuple[Check, ...]:
+        """Prove the weights again in exact rational arithmetic, from the stored network alone."""
+        point = np.array([self.weights[name] for name in self.network.names])
+        if not np.all(np.isfinite(point)):
+            return (Check("feasible", False, "a weight is not a finite number"),)
+        violation = self.network.violation(point)
+        checks = [
+            Check("feasible", violation <= FEASIBILITY_TOLERANCE, f"the weights break no constraint by more than {violation:.2g}")
+        ]
+        exact = exact_certificate(self.network, point)
+        scale = max(1.0, abs(self.energy))
+        difference = abs(float(exact.energy) - self.energy)
+        checks.append(
+            Check(
+                "energy",
+                difference <= ENERGY_TOLERANCE * scale,
+                f"stated {self.energy:.12g}, exact {float(exact.energy):.12g}",
+            )
+        )
+        gap = float(exact.gap)
+        checks.append(Check("gap", gap <= GAP_TOLERANCE, f"no feasible mixture has an energy lower by more than {gap:.3g}"))
+        honest = self.bound <= float(exact.energy) + ENERGY_TOLERANCE * scale and self.status == Status.optimal.name
+        checks.append(Check("claim", honest, f"stated as {self.status}, with a gap of {self.gap:.3g}"))
+        return tuple(checks)
+
+    def _known_unit(self, unit: Unit | None) -> Unit:
+        if unit is not None and unit not in UNITS:
+            raise InputError(f"unit {unit!r}: use one of {', '.join(UNITS)}.")
+        return self.unit if unit is None else unit
+
+    def _known_sizes(self) -> Mapping[str, TaskSize]:
+        if self.sizes is None:
+            raise InputError(
+                f"the tasks' sizes are not known, so weights in {self.unit} cannot be converted; give sizes, or state"
+                " the weights in the unit you need."
+            )
+        return self.sizes
+
+
+def most_alike(network: TaskNetwork) -> Sequence[tuple[str, float]]:
+    """For each task the other task that it is most alike, and their similarity."""
+    others = network.similarity - np.diag(np.full(len(network), np.inf))
+    return [(network.names[int(row.argmax())], float(row.max())) for row in others]
+
+
+def _finite_or_none(value: float) -> float | None:
+    return value if np.isfinite(value) else None

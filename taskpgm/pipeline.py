@@ -1,0 +1,189 @@
+"""The whole way from tasks to a certified mixture, in a run directory that a killed run goes on from.
+
+    mixture, fresh = run(config, Path("runs/a"))    # fresh is False where nothing was left to do
+
+A run directory holds experts/, predictions/, for the demo base/, and mixture.json, which appears last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from taskpgm.affinity import ExponentialSimilarity, LinearSimilarity, Similarity, estimate_affinity
+from taskpgm.base import Base, locate_base
+from taskpgm.config import EnergySettings, FeasibleSettings, MixtureSettings, ProbeSettings, RunConfig, TrainingSettings
+from taskpgm.inference import SimplexQP, solve
+from taskpgm.mixture import Mixture
+from taskpgm.network import TaskNetwork, balanced_beta
+from taskpgm.progress import Progress, silent
+from taskpgm.storage import atomic_directory, content_hash, versions
+from taskpgm.tasks import tasks_of
+from taskpgm.types import Affinity, FloatArray, InputError, TaskSet
+from taskpgm.utilities import HeldoutGain, Learnability, Representativeness, Supplied, Utility
+
+SCHEMA = 1
+MIXTURE_FILE = "mixture.json"
+PACKAGES = ("torch", "transformers", "peft", "accelerate", "numpy", "cvxpy", "clarabel", "taskpgm")
+
+
+def run(config: RunConfig, out: Path, progress: Progress = silent) -> tuple[Mixture, bool, TaskSet]:
+    """Do what a configuration asks for, or find it done.
+
+    Returns:
+        The mixture, whether anything had to be computed, and the tasks.
+    """
+    tasks = tasks_of(config)
+    base = locate_base(config.model.name, config.model.revision)
+    settings = (config.training, config.probes, config.energy, config.feasible, config.mixture)
+    mixture, fresh = mix(tasks, base, out, *settings, progress=progress)
+    return mixture, fresh, tasks
+
+
+def run_demo(out: Path, seed: int = 0, progress: Progress = silent) -> tuple[Mixture, bool, TaskSet]:
+    """The whole way on the embedded suite, base model included."""
+    from taskpgm.suite import BASE_TRAINING, DEMO_PROBES, DEMO_TRAINING, base_recipe, build_base, demo_suite
+
+    tasks = demo_suite(seed)
+    recipe = {**base_recipe(seed), "versions": versions("torch", "transformers", "accelerate")}
+    directory = out / "base" / content_hash(recipe)
+    if not directory.is_dir():
+        total = BASE_TRAINING.steps
+        with atomic_directory(directory) as folder:
+            build_base(folder, seed, lambda step: progress("base", step, total, "operations under random names"))
+    training = DEMO_TRAINING.model_copy(update={"seed": seed})
+    others = (EnergySettings(), FeasibleSettings(), MixtureSettings())
+    mixture, fresh = mix(tasks, locate_base(directory), out, training, DEMO_PROBES, *others, progress=progress)
+    return mixture, fresh, tasks
+
+
+def mix(
+    tasks: TaskSet,
+    base: Base,
+    out: Path,
+    training: TrainingSettings,
+    probes: ProbeSettings,
+    energy: EnergySettings,
+    feasible: FeasibleSettings,
+    amounts: MixtureSettings,
+    *,
+    progress: Progress,
+) -> tuple[Mixture, bool]:
+    """From tasks and a base model to the mixture in out/mixture.json; the flag says whether it was computed now."""
+    settings = {
+        "training": training.model_dump(mode="json"),
+        "probes": probes.model_dump(mode="json"),
+        "energy": energy.model_dump(mode="json"),
+        "feasible": feasible.model_dump(mode="json"),
+        "mixture": amounts.model_dump(mode="json"),
+    }
+    provenance = {"settings": settings, "base": base.fingerprint, "versions": versions(*PACKAGES)}
+    key = content_hash({"schema": SCHEMA, **provenance, "tasks": _task_digests(tasks)})
+    done = _finished(out / MIXTURE_FILE, key)
+    if done is not None:
+        return done, False
+
+    from taskpgm.experts import tokenize_for, train_tokenised
+    from taskpgm.predictive import predict_tokenised
+
+    _check_names(tasks, energy, feasible)
+    tokenised = tokenize_for(tasks, base, probes)
+    experts = train_tokenised(tokenised, base, out, training, probes, progress)
+    predictions = predict_tokenised(experts, tokenised, probes, progress)
+    affinity = estimate_affinity(predictions, utility=_utility(energy), similarity=_similarity(energy))
+    network = build_network(affinity, energy, feasible)
+    sizes = {task.name: task.size for task in tokenised}
+    details = {
+        "key": key,
+        **provenance,
+        "utility": affinity.utility_name,
+        "similarity": affinity.similarity_name,
+        "gain": affinity.gain.tolist(),
+        "divergence": affinity.divergence.tolist(),
+        "divergence_interval": [affinity.divergence_lower.tolist(), affinity.divergence_upper.tolist()],
+        "dropped_examples": {task.name: task.dropped for task in tokenised if task.dropped},
+    }
+    mixture = Mixture.from_solution(network, solve(network, SimplexQP()), unit=amounts.unit, sizes=sizes, details=details)
+    mixture.to_json(out / MIXTURE_FILE)
+    return mixture, True
+
+
+def build_network(affinity: Affinity, energy: EnergySettings, feasible: FeasibleSettings) -> TaskNetwork:
+    """The network that the settings describe over estimated potentials."""
+    n = len(affinity.names)
+    beta = energy.beta
+    if beta is None:
+        beta = balanced_beta(affinity.utility, affinity.similarity, lam=energy.lam, rho=energy.rho)
+    floor = feasible.floor / n
+    _check_known(feasible.lower, affinity.names, "feasible.lower")
+    _check_known(feasible.upper, affinity.names, "feasible.upper")
+    lower = [max(floor, feasible.lower.get(name, 0.0)) for name in affinity.names]
+    return TaskNetwork(
+        affinity.utility,
+        affinity.similarity,
+        affinity.names,
+        beta=beta,
+        lam=energy.lam,
+        tau=energy.tau,
+        prior=_prior(energy, affinity.names),
+        lower=lower,
+        upper=feasible.upper,
+    )
+
+
+def _prior(energy: EnergySettings, names: tuple[str, ...]) -> FloatArray | None:
+    if energy.prior is None:
+        return None
+    if set(energy.prior) != set(names):
+        raise InputError("energy.prior: give a positive share to every task, and to no other name.")
+    prior = np.array([energy.prior[name] for name in names])
+    return prior / prior.sum()
+
+
+def _utility(energy: EnergySettings) -> Utility:
+    if energy.utility == "supplied":
+        return Supplied(energy.supplied or {})
+    if energy.utility == "heldout_gain":
+        return HeldoutGain(energy.target_weights)
+    return Learnability() if energy.utility == "learnability" else Representativeness()
+
+
+def _similarity(energy: EnergySettings) -> Similarity:
+    return ExponentialSimilarity(energy.kappa) if energy.similarity == "exponential" else LinearSimilarity()
+
+
+def _check_names(tasks: TaskSet, energy: EnergySettings, feasible: FeasibleSettings) -> None:
+    """Complain about names and bounds before hours of training, not after."""
+    for section, values in (
+        ("energy.supplied", energy.supplied),
+        ("energy.target_weights", energy.target_weights),
+        ("energy.prior", energy.prior),
+    ):
+        _check_known(values or {}, tasks.names, section)
+    n = len(tasks)
+    flat = Affinity(tasks.names, *([np.zeros(n), *[np.zeros((n, n))] * 5]), "none", "none")
+    build_network(flat, energy, feasible)
+
+
+def _check_known(values: Mapping[str, Any], names: tuple[str, ...], section: str) -> None:
+    unknown = [name for name in values if name not in names]
+    if unknown:
+        raise InputError(f"{section}: {unknown[0]!r} is not a task; the tasks are {', '.join(names)}.")
+
+
+def _task_digests(tasks: TaskSet) -> list[Any]:
+    return [
+        [task.name, *([example.digest for example in part] for part in (task.train, task.probe, task.eval))]
+        for task in tasks
+    ]
+
+
+def _finished(path: Path, key: str) -> Mixture | None:
+    """The mixture of an earlier run with exactly this key."""
+    if not path.exists():
+        return None
+    mixture = Mixture.from_json(path)
+    return mixture if mixture.details.get("key") == key else None

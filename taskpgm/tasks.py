@@ -1,0 +1,320 @@
+"""Loading tasks: from files or the hub, to examples in three parts that never depend on file order.
+
+    tasks = load_tasks("tasks.yaml")                    # a run's configuration, or just its list of tasks
+    tasks = load_tasks(["bbh/navigate.json", "mine.jsonl"])
+
+An example's part (train, probe or eval) follows from a hash of its content alone: shuffling or renaming a file, or
+adding examples to it, moves none, and a text that occurs in two tasks is on the same side in both.
+"""
+
+from __future__ import annotations
+
+import csv
+import glob
+import io
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from taskpgm.config import RunConfig, SplitSettings, TaskSource, as_sources, explain, read_yaml, resolve_path
+from taskpgm.storage import parse_json, read_json, read_text
+from taskpgm.types import Example, InputError, Task, TaskSet
+
+LAYOUTS: tuple[tuple[str, ...], ...] = (
+    ("messages",),
+    ("prompt", "completion"),
+    ("instruction", "input", "output"),
+    ("instruction", "output"),
+    ("input", "target"),
+)
+ALPACA = (
+    "Below is an instruction that describes a task{with_input}. Write a response that appropriately completes the"
+    " request.\n\n### Instruction:\n{instruction}\n\n{input_block}### Response:\n"
+)
+SHOWN_NOTES = 3
+
+
+def load_tasks(
+    source: str | Path | Sequence[str | Path | TaskSource], *, splits: SplitSettings | None = None
+) -> TaskSet:
+    """Read, validate and split tasks.
+
+    Args:
+        source: a YAML file (a run's configuration, or a mapping with `tasks`, or a list), or a list of files and
+            TaskSource. A file pattern such as bbh/*.json stands for one task per file.
+        splits: the shares held out; those of the configuration, or 15 % for probes and 15 % for evaluation.
+
+    Raises:
+        InputError: a missing or malformed file, an empty task, duplicate names, or one task only.
+    """
+    if isinstance(source, str | Path):
+        sources, configured = _sources_of(Path(source))
+        splits = splits or configured
+    else:
+        sources = [item if isinstance(item, TaskSource) else TaskSource(path=str(item)) for item in source]
+    expanded = [single for item in sources for single in _expand(item)]
+    return split_tasks([(_name(item), read_examples(item), item.family) for item in expanded], splits)
+
+
+def split_tasks(
+    named: Iterable[tuple[str, Sequence[Example], str]], splits: SplitSettings | None = None
+) -> TaskSet:
+    """A TaskSet from (name, examples, family) triples: the examples divided, and repetitions noted."""
+    splits = splits or SplitSettings()
+    tasks = tuple(_split(name, examples, family, splits) for name, examples, family in named)
+    names = Counter(task.name for task in tasks)
+    repeated = [name for name, count in names.items() if count > 1]
+    if repeated:
+        raise InputError(f"duplicate task name {repeated[0]!r}: give each task a name of its own (name: ...).")
+    if len(tasks) < 2:
+        raise InputError(f"{len(tasks)} task(s) only: a mixture needs at least two tasks.")
+    return TaskSet(tasks, tuple(_notes(tasks)))
+
+
+def read_examples(source: TaskSource) -> list[Example]:
+    """The examples of one source, in its own order.
+
+    Raises:
+        InputError: names the file, the row and the column.
+    """
+    place = source.path or f"hub data set {source.hub}"
+    rows, kind = _read_hub(source) if source.hub else _read_file(Path(source.path or ""))
+    if not rows:
+        raise InputError(f"{place}: the task is empty; it needs examples.")
+    roles = _roles(rows[0], source, place)
+    templates = _templates(source, roles, kind)
+    return [_example(row, roles, templates, f"{place}, row {i}") for i, row in enumerate(rows, start=1)]
+
+
+# ----------------------------------------------------------------------------------------------------------- reading
+
+
+def _sources_of(path: Path) -> tuple[list[TaskSource], SplitSettings | None]:
+    values = read_yaml(path)
+    listed = values.get("tasks") if isinstance(values, dict) else values
+    listed = as_sources(listed)
+    if not isinstance(listed, list):
+        raise InputError(f"{path}: expected a list of tasks, or a configuration with tasks: [...].")
+    sources = []
+    for i, item in enumerate(listed):
+        try:
+            sources.append(resolve_path(TaskSource.model_validate(item), path.parent))
+        except ValidationError as error:
+            raise InputError(f"{path}: tasks.{i}: {explain(error, TaskSource)}") from error
+    given = values.get("splits") if isinstance(values, dict) else None
+    try:
+        return sources, SplitSettings.model_validate(given) if given else None
+    except ValidationError as error:
+        raise InputError(f"{path}: splits: {explain(error, SplitSettings)}") from error
+
+
+def _expand(source: TaskSource) -> Iterator[TaskSource]:
+    if source.path is None or not glob.has_magic(source.path) or Path(source.path).exists():
+        yield source
+        return
+    matches = sorted(glob.glob(source.path, recursive=True))
+    if not matches:
+        raise InputError(f"{source.path}: no file matches this pattern.")
+    if source.name is not None and len(matches) > 1:
+        raise InputError(f"{source.path}: {len(matches)} files match, but only one name ({source.name!r}) is given.")
+    for match in matches:
+        yield source.model_copy(update={"path": match})
+
+
+def _name(source: TaskSource) -> str:
+    if source.name:
+        return source.name
+    return Path(source.path).stem if source.path else str(source.subset or source.hub)
+
+
+def _read_file(path: Path) -> tuple[list[Mapping[str, Any]], str]:
+    """(rows, kind): kind is "bbh" for BIG-Bench-Hard files, which have a prompt layout of their own."""
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        return _read_parquet(path), "table"
+    if suffix == ".csv":
+        reader = csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True)
+        try:
+            return list(reader), "table"
+        except csv.Error as error:
+            raise InputError(f"{path}, line {reader.line_num}: not valid CSV ({error}).") from error
+    if suffix in (".jsonl", ".ndjson"):
+        lines = enumerate(read_text(path).split("\n"), start=1)
+        return [_mapping(parse_json(line, f"{path}, line {i}"), f"{path}, line {i}") for i, line in lines if line.strip()], "table"
+    if suffix == ".json":
+        value = read_json(path)
+        bbh = isinstance(value, dict) and isinstance(value.get("examples"), list)
+        rows = value["examples"] if bbh else value
+        if not isinstance(rows, list):
+            raise InputError(f"{path}: expected a list of examples, or an object with a list under 'examples'.")
+        return [_mapping(row, f"{path}, row {i}") for i, row in enumerate(rows, start=1)], "bbh" if bbh else "table"
+    raise InputError(f"{path}: unknown file type {suffix!r}; use .json, .jsonl, .csv or .parquet.")
+
+
+def _read_parquet(path: Path) -> list[Mapping[str, Any]]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        rows: list[Mapping[str, Any]] = pyarrow.parquet.read_table(path).to_pylist()
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file.") from error
+    except (pyarrow.ArrowException, OSError) as error:
+        raise InputError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]}).") from error
+    return rows
+
+
+def _read_hub(source: TaskSource) -> tuple[list[Mapping[str, Any]], str]:
+    import datasets
+
+    try:
+        rows = datasets.load_dataset(source.hub, source.subset, split=source.split, revision=source.revision)
+    except (datasets.exceptions.DatasetsError, OSError, ValueError) as error:
+        raise InputError(f"hub data set {source.hub!r}: cannot be loaded ({str(error).splitlines()[0]}).") from error
+    return [dict(row) for row in rows], "table"
+
+
+def _mapping(value: Any, place: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise InputError(f"{place}: expected an object with named fields, found {type(value).__name__}.")
+    return value
+
+
+# ------------------------------------------------------------------------------------------------------ rows to texts
+
+
+def _roles(row: Mapping[str, Any], source: TaskSource, place: str) -> dict[str, str]:
+    """role -> column; from the source, or the first known layout whose columns are all there."""
+    if source.columns is not None:
+        layout = next((known for known in LAYOUTS if set(known) == set(source.columns)), None)
+        if layout is None:
+            raise InputError(f"{place}: columns name {sorted(source.columns)}; use one of {_layout_names()}.")
+        missing = [column for column in source.columns.values() if column not in row]
+        if missing:
+            raise InputError(f"{place}: no column {missing[0]!r}; there are {sorted(map(str, row))}.")
+        return dict(source.columns)
+    for layout in LAYOUTS:
+        if all(role in row for role in layout):
+            return {role: role for role in layout}
+    raise InputError(f"{place}: columns {sorted(map(str, row))}; say which is which with columns: ({_layout_names()}).")
+
+
+def _layout_names() -> str:
+    return " or ".join("/".join(layout) for layout in LAYOUTS)
+
+
+def _templates(source: TaskSource, roles: Mapping[str, str], kind: str) -> tuple[str | None, str | None]:
+    """(prompt, completion) format strings over the roles; None is the layout's own."""
+    prompt, completion = source.prompt_template, source.completion_template
+    if kind == "bbh" and set(roles) == {"input", "target"}:
+        prompt, completion = prompt or "Q: {input}\nA:", completion or " {target}"
+    return prompt, completion
+
+
+def _example(row: Mapping[str, Any], roles: Mapping[str, str], templates: Any, place: str) -> Example:
+    if "messages" in roles:
+        return Example(messages=_messages(row.get(roles["messages"]), place))
+    texts = {role: _text(row.get(column), role, f"{place}, column {column!r}") for role, column in roles.items()}
+    prompt_template, completion_template = templates
+    answer = texts.get("completion", texts.get("output", texts.get("target", "")))
+    prompt = _formatted(prompt_template, texts, place) if prompt_template else _plain_prompt(texts)
+    completion = _formatted(completion_template, texts, place) if completion_template else answer
+    if not completion.strip():
+        raise InputError(f"{place}: the target is empty; remove the row or fill it in.")
+    return Example(prompt, completion)
+
+
+def _plain_prompt(texts: Mapping[str, str]) -> str:
+    if "instruction" in texts:
+        given = texts.get("input", "")
+        block = f"### Input:\n{given}\n\n" if given else ""
+        with_input = ", paired with an input that provides further context" if given else ""
+        return ALPACA.format(with_input=with_input, instruction=texts["instruction"], input_block=block)
+    return texts.get("prompt", texts.get("input", ""))
+
+
+def _formatted(template: str, texts: Mapping[str, str], place: str) -> str:
+    try:
+        return template.format_map(texts)
+    except (KeyError, ValueError, IndexError, AttributeError) as error:
+        raise InputError(f"{place}: template {template!r} does not fit; it may use {sorted(texts)}.") from error
+
+
+def _text(value: Any, role: str, place: str) -> str:
+    if value is None and role == "input":
+        return ""
+    if isinstance(value, bool | int | str) or (isinstance(value, float) and value == value):
+        return str(value)
+    raise InputError(f"{place}: expected text, found {'nothing' if value is None else repr(value)[:40]}.")
+
+
+def _messages(value: Any, place: str) -> tuple[tuple[str, str], ...]:
+    if not isinstance(value, list) or len(value) < 2:
+        raise InputError(f"{place}: expected a list of at least two messages with role and content.")
+    messages = []
+    for message in value:
+        if not isinstance(message, dict) or not all(isinstance(message.get(key), str) for key in ("role", "content")):
+            raise InputError(f"{place}: every message needs a role and a content, both texts.")
+        messages.append((message["role"], message["content"]))
+    if messages[-1][0] != "assistant" or not messages[-1][1].strip():
+        raise InputError(f"{place}: the last message must be the assistant's, and not empty: it is what is learned.")
+    return tuple(messages)
+
+
+# ----------------------------------------------------------------------------------------------------------- splitting
+
+
+def _split(name: str, examples: Sequence[Example], family: str, splits: SplitSettings) -> Task:
+    parts: dict[str, list[Example]] = {"train": [], "probe": [], "eval": []}
+    for example in sorted(examples, key=lambda example: example.digest):
+        share = int(example.digest[:13], 16) / 16**13
+        part = "probe" if share < splits.probe else "eval" if share < splits.probe + splits.eval else "train"
+        parts[part].append(example)
+    for part in ("train", "probe"):
+        if not parts[part]:
+            raise InputError(f"task {name!r}: {len(examples)} example(s) leave its {part} part empty; add examples.")
+    return Task(name, tuple(parts["train"]), tuple(parts["probe"]), tuple(parts["eval"]), family)
+
+
+def _notes(tasks: Sequence[Task]) -> Iterator[str]:
+    """What the user should know: texts that occur twice, in one task, in two tasks, or on two sides of a split."""
+    seen: dict[str, tuple[str, str]] = {}
+    between_tasks: Counter[tuple[str, str]] = Counter()
+    across_splits: Counter[str] = Counter()
+    for task in tasks:
+        within = 0
+        digests: set[str] = set()
+        for part in ("train", "probe", "eval"):
+            for example in getattr(task, part):
+                within += example.digest in digests
+                digests.add(example.digest)
+                key = _normalised(example)
+                first_task, first_part = seen.setdefault(key, (task.name, part))
+                if first_task != task.name:
+                    between_tasks[first_task, task.name] += 1
+                if first_part != part:
+                    across_splits[task.name] += 1
+        if within:
+            yield f"task {task.name!r}: {within} example(s) occur more than once; each repetition counts as an example."
+    for (first, second), count in between_tasks.most_common(SHOWN_NOTES):
+        yield f"tasks {first!r} and {second!r} share {count} example(s)."
+    if len(between_tasks) > SHOWN_NOTES:
+        yield f"{len(between_tasks) - SHOWN_NOTES} more pairs of tasks share examples."
+    for name, count in across_splits.most_common():
+        yield (
+            f"task {name!r}: {count} example(s) differ only in spacing or capitals from one on another side of the"
+            " train/probe/eval split; remove them so that nothing held out is trained on."
+        )
+
+
+def _normalised(example: Example) -> str:
+    parts = [example.prompt, example.completion, *(text for message in example.messages for text in message)]
+    return "\x00".join(" ".join(part.casefold().split()) for part in parts)
+
+
+def tasks_of(config: RunConfig) -> TaskSet:
+    """The tasks of a run's configuration."""
+    return load_tasks(config.tasks, splits=config.splits)

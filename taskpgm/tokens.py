@@ -1,0 +1,167 @@
+"""Examples as token ids: the same rendering for training, probing and counting.
+
+The prompt and the target are tokenised apart, so that the border between them is the same token in every task. A chat is
+rendered with the tokenizer's own template; everything else gets the tokenizer's leading special tokens and its end token.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from taskpgm.types import Example, FloatArray, InputError, IntArray, Probes, TaskSet, TaskSize, readonly
+
+
+@dataclass(frozen=True)
+class TokenExample:
+    """Token ids of one example, prompt then target; target_start is the index of the first target token."""
+
+    ids: tuple[int, ...]
+    target_start: int
+
+
+@dataclass(frozen=True)
+class TokenTask:
+    """A task's parts as token ids, in the order of the task's examples; `dropped` were longer than the window."""
+
+    name: str
+    train: tuple[TokenExample, ...]
+    probe: tuple[TokenExample, ...]
+    eval: tuple[TokenExample, ...]
+    dropped: int
+
+    @property
+    def size(self) -> TaskSize:
+        """The training part in examples, tokens and target tokens."""
+        tokens = sum(len(example.ids) for example in self.train)
+        targets = sum(len(example.ids) - example.target_start for example in self.train)
+        return TaskSize(len(self.train), tokens, targets)
+
+
+def tokenize(tasks: TaskSet, tokenizer: Any, context_window: int, *, too_long: str = "refuse") -> tuple[TokenTask, ...]:
+    """All parts of all tasks as token ids.
+
+    Args:
+        tasks: what to tokenise.
+        tokenizer: a transformers tokenizer.
+        context_window: the most tokens that the model takes.
+        too_long: "refuse" longer examples with an error, or "drop" them.
+
+    Raises:
+        InputError: an example longer than the window, or a chat for a tokenizer without a chat template.
+    """
+    return tuple(_tokenize_task(task, tokenizer, context_window, too_long) for task in tasks)
+
+
+def make_probes(tasks: Sequence[TokenTask], per_task: int) -> Probes:
+    """The first `per_task` probe examples of every task (fewer where a task has fewer), sorted by length and content.
+
+    The order depends on the probes alone, so that batches, and with them rounding errors, are the same however the tasks
+    are ordered.
+    """
+    chosen = [(example, i) for i, task in enumerate(tasks) for example in task.probe[:per_task]]
+    chosen.sort(key=lambda pair: (len(pair[0].ids), pair[0].ids, pair[0].target_start, tasks[pair[1]].name))
+    return Probes(
+        names=tuple(task.name for task in tasks),
+        tokens=tuple(readonly(example.ids, np.int64) for example, _ in chosen),
+        target_start=readonly([example.target_start for example, _ in chosen], np.int64),
+        task=readonly([i for _, i in chosen], np.int64),
+    )
+
+
+def marginal_log_probs(tasks: Sequence[TokenTask], probes: Probes, vocabulary: int) -> FloatArray:
+    """(C,) log-probability of each context's true token under its task's marginal at that target position.
+
+    Counted on the training targets and smoothed towards the task's marginal over all positions by one observation.
+    """
+    result = np.empty(len(probes.targets))
+    for i, task in enumerate(tasks):
+        targets = [example.ids[example.target_start :] for example in task.train]
+        overall = Counter(token for target in targets for token in target)
+        at_position: dict[int, Counter[int]] = {}
+        for target in targets:
+            for position, token in enumerate(target):
+                at_position.setdefault(position, Counter())[token] += 1
+        total = sum(overall.values())
+        for c in np.flatnonzero(probes.context_task == i):
+            token, position = int(probes.targets[c]), int(probes.context_position[c])
+            anywhere = (overall[token] + 1.0 / vocabulary) / (total + 1.0)
+            here = at_position.get(position, Counter())
+            result[c] = np.log((here[token] + anywhere) / (here.total() + 1.0))
+    return result
+
+
+def context_window(config: Any, tokenizer: Any) -> int:
+    """The most tokens that a model with this configuration and tokenizer takes."""
+    return min(int(config.max_position_embeddings), int(tokenizer.model_max_length))
+
+
+def pad_batch(rows: Sequence[IntArray | Sequence[int]], padding: int) -> tuple[IntArray, IntArray]:
+    """(ids, mask), each (rows, longest): rows padded on the right, mask 1 on real tokens."""
+    longest = max(len(row) for row in rows)
+    ids = np.full((len(rows), longest), padding, dtype=np.int64)
+    mask = np.zeros((len(rows), longest), dtype=np.int64)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = row
+        mask[i, : len(row)] = 1
+    return ids, mask
+
+
+def _tokenize_task(task: Any, tokenizer: Any, window: int, too_long: str) -> TokenTask:
+    parts: dict[str, tuple[TokenExample, ...]] = {}
+    dropped = 0
+    for part in ("train", "probe", "eval"):
+        tokenised = _tokenize_examples(getattr(task, part), tokenizer, f"task {task.name!r}")
+        kept = tuple(example for example in tokenised if len(example.ids) <= window)
+        if len(kept) < len(tokenised) and too_long == "refuse":
+            longest = max(len(example.ids) for example in tokenised)
+            raise InputError(
+                f"task {task.name!r}: {len(tokenised) - len(kept)} {part} example(s) are longer than the context window of"
+                f" {window} tokens (the longest has {longest}); shorten them, or set probes: {{too_long: drop}}."
+            )
+        if not kept and part != "eval":
+            raise InputError(f"task {task.name!r}: every {part} example is longer than the window of {window} tokens.")
+        dropped += len(tokenised) - len(kept)
+        parts[part] = kept
+    return TokenTask(task.name, parts["train"], parts["probe"], parts["eval"], dropped)
+
+
+def _tokenize_examples(examples: Sequence[Example], tokenizer: Any, place: str) -> list[TokenExample]:
+    if not examples:
+        return []
+    chats = [bool(example.messages) for example in examples]
+    texts = [
+        _render_chat(example, tokenizer, place) if chat else (example.prompt, example.completion)
+        for example, chat in zip(examples, chats, strict=True)
+    ]
+    prompts = _ids(tokenizer, [prompt for prompt, _ in texts])
+    targets = _ids(tokenizer, [target for _, target in texts])
+    end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    start = [token for token in tokenizer("")["input_ids"] if token not in end or token == tokenizer.bos_token_id]
+    result = []
+    for prompt, target, chat in zip(prompts, targets, chats, strict=True):
+        head = list(prompt) if chat else [*start, *prompt]
+        # the first token is never predicted: a target must not start there
+        head = head or end or [target[0]]
+        result.append(TokenExample((*head, *target, *([] if chat else end)), len(head)))
+    return result
+
+
+def _ids(tokenizer: Any, texts: Iterable[str]) -> list[list[int]]:
+    ids: list[list[int]] = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+    return ids
+
+
+def _render_chat(example: Example, tokenizer: Any, place: str) -> tuple[str, str]:
+    if tokenizer.chat_template is None:
+        raise InputError(f"{place}: the model's tokenizer has no chat template for messages; use prompt and completion.")
+    messages = [{"role": role, "content": content} for role, content in example.messages]
+    prompt = tokenizer.apply_chat_template(messages[:-1], tokenize=False, add_generation_prompt=True)
+    whole = tokenizer.apply_chat_template(messages, tokenize=False)
+    if not whole.startswith(prompt):
+        raise InputError(f"{place}: the chat template rewrites earlier messages; use prompt and completion columns.")
+    return prompt, whole[len(prompt) :]
