@@ -1,7 +1,7 @@
 """The base model: found, fingerprinted and loaded. Local folders and hub names both end as a folder of safetensors.
 
-    base = locate_base("Qwen/Qwen2.5-0.5B", revision="060db6499f32faf8b98477b0a26969ef7d8b9987")
-    base.fingerprint                    # changes whenever the weights, the configuration or the tokenizer do
+base = locate_base("Qwen/Qwen2.5-0.5B", revision="060db6499f32faf8b98477b0a26969ef7d8b9987")
+base.fingerprint                    # changes whenever the weights, the configuration or the tokenizer do
 """
 
 from __future__ import annotations
@@ -107,7 +107,9 @@ def _checked(base: Base, name: str) -> Base:
     if not (base.path / "config.json").is_file():
         raise InputError(f"model {name!r}: no config.json in {base.path}; it is not a transformers model.")
     if not any(base.path.glob("*.safetensors")):
-        raise InputError(f"model {name!r}: no .safetensors weights; convert it (other formats can run code on loading).")
+        raise InputError(
+            f"model {name!r}: no .safetensors weights; convert it (other formats can run code on loading)."
+        )
     return base
 
 

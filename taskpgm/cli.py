@@ -25,7 +25,9 @@ app = typer.Typer(
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines instead of tables.")]
-Out = Annotated[Path, typer.Option("--out", help="Folder for everything that the run makes; a later run goes on from it.")]
+Out = Annotated[
+    Path, typer.Option("--out", help="Folder for everything that the run makes; a later run goes on from it.")
+]
 
 
 @app.command()
@@ -64,7 +66,9 @@ def run(
 def solve(
     similarity: Annotated[Path, typer.Option(help="CSV: task names as header and first column, symmetric numbers.")],
     utility: Annotated[Path, typer.Option(help="CSV: a header, then a task name and a number per row.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Write the mixture and its proof to this JSON file.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write the mixture and its proof to this JSON file.")
+    ] = None,
     rho: Annotated[float, typer.Option(min=0.0, help="Strength of the utilities; beta follows from it.")] = 0.5,
     beta: Annotated[float | None, typer.Option(help="Weight of the utilities, instead of the balanced one.")] = None,
     lam: Annotated[float, typer.Option(min=0.0, help="Weight of the redundancy term.")] = 1.0,
@@ -189,7 +193,9 @@ def _print_energy(mixture: Mixture) -> None:
     similarity = mixture.details.get("similarity", "supplied")
     print(f"Energy: utility {utility}, similarity {similarity}, {_terms(network)}, every weight at least {least:.4g}.")
     if network.beta == 0.0:
-        print("The utilities are all equal (or were given no strength): the weights follow from the similarities alone.")
+        print(
+            "The utilities are all equal (or were given no strength): the weights follow from the similarities alone."
+        )
     if mixture.status == "optimal":
         print(f"Certified: no feasible mixture has an energy lower by more than {mixture.gap:.2g}.")
     else:

@@ -60,20 +60,24 @@ class TaskSource(Settings):
         if (self.path is None) == (self.hub is None):
             raise ValueError("give either path (a file) or hub (a data set's name), not both")
         if self.hub is not None and (self.revision is None or self.split is None):
-            raise ValueError(f"hub data set {self.hub!r}: pin revision (a commit) and split, so that runs can be repeated")
+            raise ValueError(
+                f"hub data set {self.hub!r}: pin revision (a commit) and split, so that runs can be repeated"
+            )
         return self
 
 
 class SplitSettings(Settings):
     """Shares of each task's examples that are held out, decided by a hash of each example's content."""
 
-    probe: float = Field(0.15, gt=0.0, lt=1.0)
-    eval: float = Field(0.15, ge=0.0, lt=1.0)
+    probe: float = Field(default=0.15, gt=0.0, lt=1.0)
+    eval: float = Field(default=0.15, ge=0.0, lt=1.0)
 
     @model_validator(mode="after")
     def _leaves_training_data(self) -> SplitSettings:
         if self.probe + self.eval >= 1.0:
-            raise ValueError(f"probe {self.probe} and eval {self.eval} leave nothing to train on; their sum must be < 1")
+            raise ValueError(
+                f"probe {self.probe} and eval {self.eval} leave nothing to train on; their sum must be < 1"
+            )
         return self
 
 
@@ -87,25 +91,25 @@ class ModelSettings(Settings):
 class LoraSettings(Settings):
     """Low-rank adapters through peft, instead of full fine-tuning."""
 
-    rank: int = Field(16, ge=1)
-    alpha: float = Field(32.0, gt=0.0)
-    dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    rank: int = Field(default=16, ge=1)
+    alpha: float = Field(default=32.0, gt=0.0)
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     target_modules: tuple[str, ...] | Literal["all-linear"] = "all-linear"
 
 
 class TrainingSettings(Settings):
     """How every expert is trained: the same budget for all. Loss on target tokens only."""
 
-    steps: int = Field(100, ge=1)
-    batch_size: int = Field(32, ge=1)
-    learning_rate: float = Field(2e-5, gt=0.0)
+    steps: int = Field(default=100, ge=1)
+    batch_size: int = Field(default=32, ge=1)
+    learning_rate: float = Field(default=2e-5, gt=0.0)
     betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: float = Field(0.0, ge=0.0)
-    warmup_steps: int = Field(10, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0.0)
+    warmup_steps: int = Field(default=10, ge=0)
     schedule: Literal["linear", "cosine", "constant_with_warmup"] = "linear"
-    max_grad_norm: float = Field(1.0, gt=0.0)
+    max_grad_norm: float = Field(default=1.0, gt=0.0)
     precision: Literal["float32", "bfloat16"] = "float32"
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     lora: LoraSettings | None = None
     snapshots: tuple[float, ...] = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0)
     """Shares of the steps after which the expert's loss on every task's probes is kept."""
@@ -125,10 +129,10 @@ class TrainingSettings(Settings):
 class ProbeSettings(Settings):
     """The held-out examples on which all experts are compared."""
 
-    per_task: int = Field(32, ge=1)
+    per_task: int = Field(default=32, ge=1)
     top_k: int | Literal["full"] = 64
     """Size of each context's vocabulary subset (the base's most probable tokens); "full" is exact."""
-    batch_size: int = Field(32, ge=1)
+    batch_size: int = Field(default=32, ge=1)
     too_long: Literal["refuse", "drop"] = "refuse"
     """What to do with examples longer than the model's context window."""
 
@@ -144,14 +148,14 @@ class EnergySettings(Settings):
     """The potentials and their weights. beta is balanced against redundancy by rho where it is not given."""
 
     similarity: Literal["exponential", "linear"] = "exponential"
-    kappa: float = Field(10.0, gt=0.0)
+    kappa: float = Field(default=10.0, gt=0.0)
     utility: Literal["learnability", "heldout_gain", "representativeness", "supplied"] = "learnability"
     target_weights: dict[str, float] | None = None
     supplied: dict[str, float] | None = None
-    lam: float = Field(1.0, ge=0.0)
+    lam: float = Field(default=1.0, ge=0.0)
     beta: float | None = None
-    rho: float = Field(0.5, ge=0.0)
-    tau: float = Field(0.0, ge=0.0)
+    rho: float = Field(default=0.5, ge=0.0)
+    tau: float = Field(default=0.0, ge=0.0)
     prior: dict[str, float] | None = None
 
     @model_validator(mode="after")
@@ -166,7 +170,7 @@ class EnergySettings(Settings):
 class FeasibleSettings(Settings):
     """Which mixtures are allowed. floor is in shares of the uniform weight 1/n and holds for every task."""
 
-    floor: float = Field(0.2, ge=0.0, le=1.0)
+    floor: float = Field(default=0.2, ge=0.0, le=1.0)
     lower: dict[str, float] = Field(default_factory=dict)
     upper: dict[str, float] = Field(default_factory=dict)
 
@@ -175,7 +179,7 @@ class MixtureSettings(Settings):
     """What a weight means, and the budget that the counts are for (the experts' own budget where not given)."""
 
     unit: Literal["tokens", "examples"] = "tokens"
-    budget: int | None = Field(None, ge=1)
+    budget: int | None = Field(default=None, ge=1)
 
 
 class RunConfig(Settings):

@@ -57,7 +57,9 @@ def exact_certificate(network: TaskNetwork, mixture: ArrayLike) -> ExactCertific
     slack = Fraction(0)
     if network.tau > 0.0:
         if min(p) <= 0:
-            raise InputError("no certificate: with tau > 0 every weight must be positive; a weight of 0 has an infinite slope.")
+            raise InputError(
+                "no certificate: with tau > 0 every weight must be positive; a weight of 0 has an infinite slope."
+            )
         tau = Fraction(network.tau)
         low, high = zip(*(_log_interval(a / b) for a, b in zip(p, _rational(network.prior), strict=True)), strict=True)
         energy += tau * _dot(p, high)

@@ -197,7 +197,10 @@ def _collate(rows: Sequence[TokenExample]) -> dict[str, Any]:
     ids, mask = pad_batch([row.ids for row in rows], padding=0)
     starts = np.array([row.target_start for row in rows])[:, None]
     labels = np.where((mask == 1) & (np.arange(ids.shape[1]) >= starts), ids, -100)
-    return {name: torch.as_tensor(array) for name, array in (("input_ids", ids), ("attention_mask", mask), ("labels", labels))}
+    return {
+        name: torch.as_tensor(array)
+        for name, array in (("input_ids", ids), ("attention_mask", mask), ("labels", labels))
+    }
 
 
 def _train_missing(
@@ -252,7 +255,9 @@ def _train_one(
     if not np.all(np.isfinite(losses)):
         raise InputError(f"task {task.name!r}: training diverged (its losses are not finite); lower learning_rate.")
     examples = [step * training.batch_size for step in snapshots]
-    order = sorted(range(len(probes.names)), key=lambda i: probes.names[i])  # so that reordered tasks share the artefact
+    order = sorted(
+        range(len(probes.names)), key=lambda i: probes.names[i]
+    )  # so that reordered tasks share the artefact
     curve = {
         "names": [probes.names[i] for i in order],
         "steps": snapshots,

@@ -21,7 +21,8 @@ def context_log_probs(model: Any, probes: Probes, batch_size: int) -> Iterator[t
     """
     place = next(model.parameters()).device
     slices_output = "logits_to_keep" in inspect.signature(_inner(model).forward).parameters
-    first_context = np.concatenate([[0], np.cumsum([len(probes.tokens[i]) - probes.target_start[i] for i in range(len(probes.tokens))])])
+    target_lengths = np.bincount(probes.context_probe, minlength=len(probes.tokens))
+    first_context = np.concatenate([[0], np.cumsum(target_lengths)])
     for start in range(0, len(probes.tokens), batch_size):
         members = range(start, min(start + batch_size, len(probes.tokens)))
         ids, mask = pad_batch([probes.tokens[i] for i in members], padding=0)
@@ -31,7 +32,9 @@ def context_log_probs(model: Any, probes: Probes, batch_size: int) -> Iterator[t
         extra = {"logits_to_keep": torch.as_tensor(kept, device=place)} if slices_output else {}
         with torch.inference_mode():
             logits = model(
-                input_ids=torch.as_tensor(ids, device=place), attention_mask=torch.as_tensor(mask, device=place), **extra
+                input_ids=torch.as_tensor(ids, device=place),
+                attention_mask=torch.as_tensor(mask, device=place),
+                **extra,
             ).logits
             row = np.repeat(np.arange(len(positions)), [len(p) for p in positions])
             column = np.concatenate(positions)

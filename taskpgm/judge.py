@@ -1,5 +1,7 @@
 """The judge: energy, feasibility and certificate of any answer, computed here and believed from nobody else.
 
+For example:
+
     verdict = judge(network, solve(network, SimplexQP()))
     verdict.proved                      # the gap is within the tolerance
 """

@@ -1,8 +1,8 @@
 """From a solution to something to train on: weights by name, whole counts, epochs, and a file that can be checked.
 
-    mixture = Mixture.from_solution(network, solution, sizes=sizes)
-    mixture.counts(10_000, unit="examples")         # whole numbers that add up to 10,000
-    mixture.to_json("mixture.json")                 # taskpgm verify mixture.json
+mixture = Mixture.from_solution(network, solution, sizes=sizes)
+mixture.counts(10_000, unit="examples")         # whole numbers that add up to 10,000
+mixture.to_json("mixture.json")                 # taskpgm verify mixture.json
 """
 
 from __future__ import annotations
@@ -133,8 +133,8 @@ class Mixture:
         """The tasks' Hugging Face data sets drawn in these proportions, through datasets.interleave_datasets.
 
         Rows are drawn by example, so weights in tokens are converted by the tasks' mean lengths. Each data set is
-        shuffled first, since its rows are taken in order; tasks of weight 0 are left out, since with "all_exhausted" they
-        would never end.
+        shuffled first, since its rows are taken in order; tasks of weight 0 are left out, since with "all_exhausted"
+        they would never end.
 
         Raises:
             InputError: a task has no data set, or the sizes needed for the conversion are not known.
@@ -220,7 +220,9 @@ class Mixture:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"{path}: damaged mixture file ({type(error).__name__}: {error}).") from error
         if set(weights) != set(network.names) or mixture.unit not in UNITS:
-            raise InputError(f"{path}: damaged mixture file (weights and network name different tasks, or no known unit).")
+            raise InputError(
+                f"{path}: damaged mixture file (weights and network name different tasks, or no known unit)."
+            )
         return mixture
 
     def verify(self) -> tuple[Check, ...]:
@@ -230,7 +232,11 @@ class Mixture:
             return (Check("feasible", False, "a weight is not a finite number"),)
         violation = self.network.violation(point)
         checks = [
-            Check("feasible", violation <= FEASIBILITY_TOLERANCE, f"the weights break no constraint by more than {violation:.2g}")
+            Check(
+                "feasible",
+                violation <= FEASIBILITY_TOLERANCE,
+                f"the weights break no constraint by more than {violation:.2g}",
+            )
         ]
         exact = exact_certificate(self.network, point)
         scale = max(1.0, abs(self.energy))
@@ -243,7 +249,9 @@ class Mixture:
             )
         )
         gap = float(exact.gap)
-        checks.append(Check("gap", gap <= GAP_TOLERANCE, f"no feasible mixture has an energy lower by more than {gap:.3g}"))
+        checks.append(
+            Check("gap", gap <= GAP_TOLERANCE, f"no feasible mixture has an energy lower by more than {gap:.3g}")
+        )
         honest = self.bound <= float(exact.energy) + ENERGY_TOLERANCE * scale and self.status == Status.optimal.name
         checks.append(Check("claim", honest, f"stated as {self.status}, with a gap of {self.gap:.3g}"))
         return tuple(checks)

@@ -105,9 +105,7 @@ class TaskNetwork:
         """
         beta = balanced_beta(affinity.utility, affinity.similarity, lam=lam, rho=rho)
         lower = floor / len(affinity.names)
-        return cls(
-            affinity.utility, affinity.similarity, affinity.names, beta=beta, lam=lam, lower=lower, upper=upper
-        )
+        return cls(affinity.utility, affinity.similarity, affinity.names, beta=beta, lam=lam, lower=lower, upper=upper)
 
     def __len__(self) -> int:
         return len(self.names)

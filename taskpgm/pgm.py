@@ -1,5 +1,7 @@
 """Task networks as pgmpy models. The only module that imports pgmpy, whose import takes seconds.
 
+For example:
+
     model = to_pgmpy(network.levels(quanta=4))
     model.nodes                                     # the task names
     model.states["copy"]                            # the levels that the task may take, here 0..4

@@ -106,41 +106,51 @@ def mix(
         "divergence_interval": [affinity.divergence_lower.tolist(), affinity.divergence_upper.tolist()],
         "dropped_examples": {task.name: task.dropped for task in tokenised if task.dropped},
     }
-    mixture = Mixture.from_solution(network, solve(network, SimplexQP()), unit=amounts.unit, sizes=sizes, details=details)
+    mixture = Mixture.from_solution(
+        network, solve(network, SimplexQP()), unit=amounts.unit, sizes=sizes, details=details
+    )
     mixture.to_json(out / MIXTURE_FILE)
     return mixture, True
 
 
 def build_network(affinity: Affinity, energy: EnergySettings, feasible: FeasibleSettings) -> TaskNetwork:
     """The network that the settings describe over estimated potentials."""
-    n = len(affinity.names)
     beta = energy.beta
     if beta is None:
         beta = balanced_beta(affinity.utility, affinity.similarity, lam=energy.lam, rho=energy.rho)
-    floor = feasible.floor / n
-    _check_known(feasible.lower, affinity.names, "feasible.lower")
-    _check_known(feasible.upper, affinity.names, "feasible.upper")
-    lower = [max(floor, feasible.lower.get(name, 0.0)) for name in affinity.names]
+    return _network(affinity.names, affinity.utility, affinity.similarity, beta, energy, feasible)
+
+
+def _network(
+    names: tuple[str, ...],
+    utility: FloatArray,
+    similarity: FloatArray,
+    beta: float,
+    energy: EnergySettings,
+    feasible: FeasibleSettings,
+) -> TaskNetwork:
+    floor = feasible.floor / len(names)
     return TaskNetwork(
-        affinity.utility,
-        affinity.similarity,
-        affinity.names,
+        utility,
+        similarity,
+        names,
         beta=beta,
         lam=energy.lam,
         tau=energy.tau,
-        prior=_prior(energy, affinity.names),
-        lower=lower,
+        prior=_prior(energy, names),
+        lower=[max(floor, feasible.lower.get(name, 0.0)) for name in names],
         upper=feasible.upper,
     )
 
 
-def _prior(energy: EnergySettings, names: tuple[str, ...]) -> FloatArray | None:
+def _prior(energy: EnergySettings, names: tuple[str, ...]) -> list[float] | None:
     if energy.prior is None:
         return None
-    if set(energy.prior) != set(names):
-        raise InputError("energy.prior: give a positive share to every task, and to no other name.")
-    prior = np.array([energy.prior[name] for name in names])
-    return prior / prior.sum()
+    missing = [name for name in names if name not in energy.prior]
+    if missing:
+        raise InputError(f"energy.prior: no share for task {missing[0]!r}; every task needs a positive one.")
+    total = sum(energy.prior.values())
+    return [energy.prior[name] / total for name in names]
 
 
 def _utility(energy: EnergySettings) -> Utility:
@@ -157,15 +167,16 @@ def _similarity(energy: EnergySettings) -> Similarity:
 
 def _check_names(tasks: TaskSet, energy: EnergySettings, feasible: FeasibleSettings) -> None:
     """Complain about names and bounds before hours of training, not after."""
-    for section, values in (
-        ("energy.supplied", energy.supplied),
-        ("energy.target_weights", energy.target_weights),
-        ("energy.prior", energy.prior),
-    ):
+    sections: dict[str, Mapping[str, Any] | None] = {
+        "energy.supplied": energy.supplied,
+        "energy.target_weights": energy.target_weights,
+        "energy.prior": energy.prior,
+        "feasible.lower": feasible.lower,
+        "feasible.upper": feasible.upper,
+    }
+    for section, values in sections.items():
         _check_known(values or {}, tasks.names, section)
-    n = len(tasks)
-    flat = Affinity(tasks.names, *([np.zeros(n), *[np.zeros((n, n))] * 5]), "none", "none")
-    build_network(flat, energy, feasible)
+    _network(tasks.names, np.zeros(len(tasks)), np.eye(len(tasks)), 0.0, energy, feasible)
 
 
 def _check_known(values: Mapping[str, Any], names: tuple[str, ...], section: str) -> None:

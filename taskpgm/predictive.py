@@ -9,6 +9,7 @@ same events. Each expert's part is one safetensors file, computed once.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def predict_tokenised(
     for i, (name, directory) in enumerate(zip(experts.names, experts.directories, strict=True)):
         progress("predictions", i + 1, total, name)
         key = {**context, "of": directory.name}
-        parts.append(_stored(experts.out, key, lambda i=i: _part(experts.load(i), probes, subset, settings)))  # type: ignore[misc]
+        parts.append(_stored(experts.out, key, partial(_expert_part, experts, i, probes, subset, settings)))
         if not np.all(np.isfinite(parts[-1]["targets"])):
             raise InputError(f"the expert of task {name!r} predicts values that are not finite; lower learning_rate.")
     progress("predictions", total, total, "done")
@@ -100,6 +101,12 @@ def _base_part(experts: Experts, probes: Probes, k: int, settings: ProbeSettings
         subset[contexts] = log_probs.topk(k, dim=1).indices.sort(dim=1).values.cpu().numpy()
     targets = target_log_probs(model, probes, settings.batch_size)
     return {"subset": subset, "targets": targets.astype(np.float32)}
+
+
+def _expert_part(
+    experts: Experts, index: int, probes: Probes, subset: IntArray, settings: ProbeSettings
+) -> dict[str, Any]:
+    return _part(experts.load(index), probes, subset, settings)
 
 
 def _part(model: Any, probes: Probes, subset: IntArray, settings: ProbeSettings) -> dict[str, Any]:

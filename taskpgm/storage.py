@@ -42,8 +42,17 @@ def file_hash(path: Path) -> str:
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """The installed versions of the named packages, without importing them."""
-    return {package: metadata.version(package) for package in packages}
+    """The installed versions of the named packages, without importing them.
+
+    Raises:
+        InputError: one of them is not installed.
+    """
+    try:
+        return {package: metadata.version(package) for package in packages}
+    except metadata.PackageNotFoundError as error:
+        raise InputError(
+            f"{error.name} is not installed; install the model half with: pip install 'taskpgm[train]'."
+        ) from error
 
 
 def write_atomic(path: Path, data: bytes) -> None:

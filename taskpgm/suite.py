@@ -156,7 +156,10 @@ def _brackets(source: random.Random) -> tuple[str, str]:
         if closing and source.random() < 0.5:
             text += closing.pop()
         else:
-            text, closing = text + (opening := source.choice("([{")), [*closing, {"(": ")", "[": "]", "{": "}"}[opening]]
+            text, closing = (
+                text + (opening := source.choice("([{")),
+                [*closing, {"(": ")", "[": "]", "{": "}"}[opening]],
+            )
     balanced = text + "".join(reversed(closing))
     if source.random() < 0.5:
         return balanced, "T"

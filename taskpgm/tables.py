@@ -21,7 +21,9 @@ def read_similarity(path: Path) -> tuple[tuple[str, ...], FloatArray]:
     values = np.empty((len(names), len(names)))
     for i, row in enumerate(rows[1:]):
         if row[0].strip() != names[i]:
-            raise InputError(f"{path}, row {i + 2}: named {row[0]!r}, but column {i + 2} is {names[i]!r}; use one order.")
+            raise InputError(
+                f"{path}, row {i + 2}: named {row[0]!r}, but column {i + 2} is {names[i]!r}; use one order."
+            )
         if len(row) - 1 != len(names):
             raise InputError(f"{path}, row {i + 2}: {len(row) - 1} numbers for {len(names)} tasks.")
         values[i] = [_number(cell, f"{path}, row {i + 2}, column {names[j]!r}") for j, cell in enumerate(row[1:])]
@@ -40,7 +42,9 @@ def read_utility(path: Path, names: tuple[str, ...]) -> FloatArray:
     missing = [name for name in names if name not in found]
     unknown = [name for name in found if name not in names]
     if missing or unknown:
-        problem = f"no utility for task {missing[0]!r}" if missing else f"{unknown[0]!r} is not in the similarity matrix"
+        problem = (
+            f"no utility for task {missing[0]!r}" if missing else f"{unknown[0]!r} is not in the similarity matrix"
+        )
         raise InputError(f"{path}: {problem}; both files must name the same tasks.")
     return np.array([found[name] for name in names])
 

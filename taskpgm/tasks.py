@@ -35,6 +35,7 @@ ALPACA = (
     " request.\n\n### Instruction:\n{instruction}\n\n{input_block}### Response:\n"
 )
 SHOWN_NOTES = 3
+SHOWN_TASKS = 20
 
 
 def load_tasks(
@@ -59,9 +60,7 @@ def load_tasks(
     return split_tasks([(_name(item), read_examples(item), item.family) for item in expanded], splits)
 
 
-def split_tasks(
-    named: Iterable[tuple[str, Sequence[Example], str]], splits: SplitSettings | None = None
-) -> TaskSet:
+def split_tasks(named: Iterable[tuple[str, Sequence[Example], str]], splits: SplitSettings | None = None) -> TaskSet:
     """A TaskSet from (name, examples, family) triples: the examples divided, and repetitions noted."""
     splits = splits or SplitSettings()
     tasks = tuple(_split(name, examples, family, splits) for name, examples, family in named)
@@ -98,7 +97,7 @@ def _sources_of(path: Path) -> tuple[list[TaskSource], SplitSettings | None]:
     listed = as_sources(listed)
     if not isinstance(listed, list):
         raise InputError(f"{path}: expected a list of tasks, or a configuration with tasks: [...].")
-    sources = []
+    sources: list[TaskSource] = []
     for i, item in enumerate(listed):
         try:
             sources.append(resolve_path(TaskSource.model_validate(item), path.parent))
@@ -142,8 +141,7 @@ def _read_file(path: Path) -> tuple[list[Mapping[str, Any]], str]:
         except csv.Error as error:
             raise InputError(f"{path}, line {reader.line_num}: not valid CSV ({error}).") from error
     if suffix in (".jsonl", ".ndjson"):
-        lines = enumerate(read_text(path).split("\n"), start=1)
-        return [_mapping(parse_json(line, f"{path}, line {i}"), f"{path}, line {i}") for i, line in lines if line.strip()], "table"
+        return _json_lines(path), "table"
     if suffix == ".json":
         value = read_json(path)
         bbh = isinstance(value, dict) and isinstance(value.get("examples"), list)
@@ -152,6 +150,15 @@ def _read_file(path: Path) -> tuple[list[Mapping[str, Any]], str]:
             raise InputError(f"{path}: expected a list of examples, or an object with a list under 'examples'.")
         return [_mapping(row, f"{path}, row {i}") for i, row in enumerate(rows, start=1)], "bbh" if bbh else "table"
     raise InputError(f"{path}: unknown file type {suffix!r}; use .json, .jsonl, .csv or .parquet.")
+
+
+def _json_lines(path: Path) -> list[Mapping[str, Any]]:
+    rows = []
+    for i, line in enumerate(read_text(path).split("\n"), start=1):
+        if line.strip():
+            place = f"{path}, line {i}"
+            rows.append(_mapping(parse_json(line, place), place))
+    return rows
 
 
 def _read_parquet(path: Path) -> list[Mapping[str, Any]]:
@@ -282,6 +289,7 @@ def _split(name: str, examples: Sequence[Example], family: str, splits: SplitSet
 def _notes(tasks: Sequence[Task]) -> Iterator[str]:
     """What the user should know: texts that occur twice, in one task, in two tasks, or on two sides of a split."""
     seen: dict[str, tuple[str, str]] = {}
+    repeated: dict[str, int] = {}
     between_tasks: Counter[tuple[str, str]] = Counter()
     across_splits: Counter[str] = Counter()
     for task in tasks:
@@ -298,7 +306,11 @@ def _notes(tasks: Sequence[Task]) -> Iterator[str]:
                 if first_part != part:
                     across_splits[task.name] += 1
         if within:
-            yield f"task {task.name!r}: {within} example(s) occur more than once; each repetition counts as an example."
+            repeated[task.name] = within
+    if repeated:
+        shown = ", ".join(f"{name} ({count})" for name, count in list(repeated.items())[:SHOWN_TASKS])
+        more = f" and {len(repeated) - SHOWN_TASKS} more tasks" if len(repeated) > SHOWN_TASKS else ""
+        yield f"examples that repeat an earlier one of their task, each counted: {shown}{more}."
     for (first, second), count in between_tasks.most_common(SHOWN_NOTES):
         yield f"tasks {first!r} and {second!r} share {count} example(s)."
     if len(between_tasks) > SHOWN_NOTES:

@@ -1,7 +1,8 @@
 """Examples as token ids: the same rendering for training, probing and counting.
 
-The prompt and the target are tokenised apart, so that the border between them is the same token in every task. A chat is
-rendered with the tokenizer's own template; everything else gets the tokenizer's leading special tokens and its end token.
+The prompt and the target are tokenised apart, so that the border between them is the same token in every task. A chat
+is rendered with the tokenizer's own template; everything else gets the tokenizer's leading special tokens and its end
+token.
 """
 
 from __future__ import annotations
@@ -60,8 +61,8 @@ def tokenize(tasks: TaskSet, tokenizer: Any, context_window: int, *, too_long: s
 def make_probes(tasks: Sequence[TokenTask], per_task: int) -> Probes:
     """The first `per_task` probe examples of every task (fewer where a task has fewer), sorted by length and content.
 
-    The order depends on the probes alone, so that batches, and with them rounding errors, are the same however the tasks
-    are ordered.
+    The order depends on the probes alone, so that batches, and with them rounding errors, are the same however the
+    tasks are ordered.
     """
     chosen = [(example, i) for i, task in enumerate(tasks) for example in task.probe[:per_task]]
     chosen.sort(key=lambda pair: (len(pair[0].ids), pair[0].ids, pair[0].target_start, tasks[pair[1]].name))
@@ -120,7 +121,7 @@ def _tokenize_task(task: Any, tokenizer: Any, window: int, too_long: str) -> Tok
         if len(kept) < len(tokenised) and too_long == "refuse":
             longest = max(len(example.ids) for example in tokenised)
             raise InputError(
-                f"task {task.name!r}: {len(tokenised) - len(kept)} {part} example(s) are longer than the context window of"
+                f"task {task.name!r}: {len(tokenised) - len(kept)} {part} example(s) are longer than the window of"
                 f" {window} tokens (the longest has {longest}); shorten them, or set probes: {{too_long: drop}}."
             )
         if not kept and part != "eval":
@@ -158,7 +159,9 @@ def _ids(tokenizer: Any, texts: Iterable[str]) -> list[list[int]]:
 
 def _render_chat(example: Example, tokenizer: Any, place: str) -> tuple[str, str]:
     if tokenizer.chat_template is None:
-        raise InputError(f"{place}: the model's tokenizer has no chat template for messages; use prompt and completion.")
+        raise InputError(
+            f"{place}: the model's tokenizer has no chat template for messages; use prompt and completion."
+        )
     messages = [{"role": role, "content": content} for role, content in example.messages]
     prompt = tokenizer.apply_chat_template(messages[:-1], tokenize=False, add_generation_prompt=True)
     whole = tokenizer.apply_chat_template(messages, tokenize=False)

@@ -1,5 +1,7 @@
 """One call for every method: refuse, run, and let the judge say what the answer is worth.
 
+For example:
+
     solution = solve(network, SimplexQP())
     solution.status, solution.gap
 """

@@ -9,7 +9,7 @@ energies of all pairs of partial points are one matrix product, so each of the f
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal  # the number of points may exceed what a float holds
+from decimal import Decimal
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -37,7 +37,8 @@ class Exhaustive(Method):
     def refuses(self, problem: Problem) -> str | None:
         assert isinstance(problem, LevelsNetwork)
         if problem.size > self.limit:
-            return f"{Decimal(problem.size):.3g} feasible points; enumerates up to {self.limit:.3g}: use fewer quanta or tasks"
+            size = Decimal(problem.size)  # may exceed what a float holds
+            return f"{size:.3g} feasible points; enumerates up to {self.limit:.3g}: use fewer quanta or tasks"
         left = len(problem) // 2
         counts = (_partial_count(problem, 0, left), _partial_count(problem, left, len(problem)))
         if max(counts) > self.partial_limit:

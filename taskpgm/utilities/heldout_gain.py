@@ -29,4 +29,4 @@ class HeldoutGain(Utility):
         v = np.array([weights.get(name, 0.0) for name in names])
         if not np.all(np.isfinite(v)) or v.min() < 0.0 or v.sum() <= 0.0:
             raise InputError("target weights: expected numbers that are not negative and not all 0.")
-        return gain_matrix(predictions) @ (v / v.sum())
+        return np.asarray(gain_matrix(predictions) @ (v / v.sum()))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+
 from taskpgm.types import FloatArray, Predictions
 from taskpgm.utilities.utility import Utility
 
@@ -19,4 +21,4 @@ class Representativeness(Utility):
     name: ClassVar[str] = "representativeness"
 
     def evaluate(self, predictions: Predictions, similarity: FloatArray) -> FloatArray:
-        return similarity.mean(axis=1)
+        return np.asarray(similarity.mean(axis=1))

@@ -1,0 +1,5 @@
+"""python -m taskpgm: the command line."""
+
+from taskpgm.cli import main
+
+main()
