@@ -1,11 +1,15 @@
 """The base model: found, fingerprinted and loaded. Local folders and hub names both end as a folder of safetensors.
 
-base = locate_base("Qwen/Qwen2.5-0.5B", revision="060db6499f32faf8b98477b0a26969ef7d8b9987")
-base.fingerprint                    # changes whenever the weights, the configuration or the tokenizer do
+For example:
+
+    base = locate_base("Qwen/Qwen2.5-0.5B", revision="060db6499f32faf8b98477b0a26969ef7d8b9987")
+    base.fingerprint                    # changes whenever the weights, the configuration or the tokenizer do
 """
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,6 +78,19 @@ def load_model(path: Path, precision: str = "float32") -> Any:
     except (OSError, ValueError) as error:
         raise InputError(f"model {str(path)!r}: cannot be loaded ({_first_line(error)}).") from error
     return model.to(device()).eval()
+
+
+@contextlib.contextmanager
+def torch_threads(count: int | None) -> Iterator[None]:
+    """Run a block with this many processor threads in torch; None leaves them as they are."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(before if count is None else count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def device() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,7 @@ from taskpgm.types import InputError
 
 if TYPE_CHECKING:
     from taskpgm.mixture import Mixture
+    from taskpgm.network import TaskNetwork
     from taskpgm.types import TaskSet
 
 app = typer.Typer(
@@ -182,7 +183,7 @@ def _print_table(mixture: Mixture) -> None:
             f"{network.utility[i]:.3f}",
             Text(f"{other} ({alike:.2f})"),
         )
-    width = None if sys.stdout.isatty() else 110
+    width = None if sys.stdout.isatty() else 200  # in a log: no folding
     Console(width=width).print(table)
 
 
@@ -192,16 +193,25 @@ def _print_energy(mixture: Mixture) -> None:
     utility = mixture.details.get("utility", "supplied")
     similarity = mixture.details.get("similarity", "supplied")
     print(f"Energy: utility {utility}, similarity {similarity}, {_terms(network)}, every weight at least {least:.4g}.")
-    if network.beta == 0.0:
-        print(
-            "The utilities are all equal (or were given no strength): the weights follow from the similarities alone."
-        )
+    _print_caution(network, utility)
     if mixture.status == "optimal":
         print(f"Certified: no feasible mixture has an energy lower by more than {mixture.gap:.2g}.")
     else:
         print(f"NOT certified ({mixture.status}): the gap is {mixture.gap:.2g}.")
 
 
-def _terms(network: Any) -> str:
+def _print_caution(network: TaskNetwork, utility: str) -> None:
+    """Say where the utilities tell little, instead of letting the weights look better founded than they are."""
+    unlearned = int((network.utility == 0.0).sum())
+    if utility == "learnability" and unlearned > len(network) / 2:
+        print(
+            f"Beware: {unlearned} of {len(network)} tasks have utility 0: their experts learned nothing yet beyond how"
+            " often each answer occurs. More training steps, or a stronger base, would tell hard tasks from noise."
+        )
+    elif network.beta == 0.0:
+        print("The utilities are all equal, or were given no strength: the weights follow from the similarities alone.")
+
+
+def _terms(network: TaskNetwork) -> str:
     prior = f", tau {network.tau:.4g}" if network.tau > 0.0 else ""
     return f"beta {network.beta:.4g}, lam {network.lam:.4g}{prior}"

@@ -110,6 +110,8 @@ class TrainingSettings(Settings):
     max_grad_norm: float = Field(default=1.0, gt=0.0)
     precision: Literal["float32", "bfloat16"] = "float32"
     seed: int = Field(default=0, ge=0)
+    threads: int | None = Field(default=None, ge=1)
+    """Processor threads for torch, which last digits depend on; all cores where not given. Small models want 1."""
     lora: LoraSettings | None = None
     snapshots: tuple[float, ...] = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0)
     """Shares of the steps after which the expert's loss on every task's probes is kept."""

@@ -10,15 +10,17 @@ it is complete, so a run killed at any moment goes on with what is missing.
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from taskpgm.base import Base, load_model, load_model_config, load_tokenizer, locate_base
+from taskpgm.base import Base, load_model, load_model_config, load_tokenizer, locate_base, torch_threads
 from taskpgm.config import ProbeSettings, TrainingSettings
 from taskpgm.progress import Progress, silent
 from taskpgm.storage import (
@@ -69,7 +71,8 @@ class Experts:
         from peft import PeftModel
 
         base = load_model(self.base.path, self.training.precision)
-        return PeftModel.from_pretrained(base, self.directories[index]).eval()
+        with _without_peft_deprecations():
+            return PeftModel.from_pretrained(base, self.directories[index]).eval()
 
     def curve(self, index: int) -> Curve:
         """The expert's losses on every task during its training, in the order of `names`."""
@@ -132,7 +135,8 @@ def train_tokenised(
     directories = [out / "experts" / _expert_key(task, tasks, base, training, probes) for task in tasks]
     if not all(directory.is_dir() for directory in directories):
         remove_partial(out)
-        _train_missing(tasks, directories, base, chosen, training, probes, progress)
+        with torch_threads(training.threads):
+            _train_missing(tasks, directories, base, chosen, training, probes, progress)
     return Experts(tuple(task.name for task in tasks), tuple(directories), base, out, training)
 
 
@@ -151,6 +155,9 @@ def fine_tune(
 ) -> None:
     """Train a model in place on a fixed sequence of examples; on_step is called with each finished step."""
     from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
 
     class StepListener(TrainerCallback):  # type: ignore[misc]
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -280,16 +287,23 @@ def _trainable(base: Base, training: TrainingSettings) -> Any:
     from peft import LoraConfig, get_peft_model
 
     targets = training.lora.target_modules
-    return get_peft_model(
-        model,
-        LoraConfig(
-            r=training.lora.rank,
-            lora_alpha=training.lora.alpha,
-            lora_dropout=training.lora.dropout,
-            target_modules=targets if isinstance(targets, str) else list(targets),
-            task_type="CAUSAL_LM",
-        ),
+    adapter = LoraConfig(
+        r=training.lora.rank,
+        lora_alpha=training.lora.alpha,
+        lora_dropout=training.lora.dropout,
+        target_modules=targets if isinstance(targets, str) else list(targets),
+        task_type="CAUSAL_LM",
     )
+    with _without_peft_deprecations():
+        return get_peft_model(model, adapter)
+
+
+@contextlib.contextmanager
+def _without_peft_deprecations() -> Iterator[None]:
+    """peft 0.21 reads a property that transformers 5.23 deprecates; users can do nothing about it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+        yield
 
 
 def _expert_key(

@@ -1,8 +1,10 @@
 """From a solution to something to train on: weights by name, whole counts, epochs, and a file that can be checked.
 
-mixture = Mixture.from_solution(network, solution, sizes=sizes)
-mixture.counts(10_000, unit="examples")         # whole numbers that add up to 10,000
-mixture.to_json("mixture.json")                 # taskpgm verify mixture.json
+For example:
+
+    mixture = Mixture.from_solution(network, solution, sizes=sizes)
+    mixture.counts(10_000, unit="examples")         # whole numbers that add up to 10,000
+    mixture.to_json("mixture.json")                 # taskpgm verify mixture.json
 """
 
 from __future__ import annotations

@@ -8,14 +8,13 @@ same events. Each expert's part is one safetensors file, computed once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from taskpgm.base import load_model, load_model_config
+from taskpgm.base import load_model, load_model_config, torch_threads
 from taskpgm.config import ProbeSettings
 from taskpgm.experts import Experts, probes_key, tokenize_for
 from taskpgm.progress import Progress, silent
@@ -59,13 +58,13 @@ def predict_tokenised(
     context = {"schema": SCHEMA, "base": experts.base.fingerprint, "probes": probes_key(tasks, settings), "k": k}
     total = len(tasks) + 1
     progress("predictions", 0, total, "base")
-    base = _stored(experts.out, {**context, "of": "base"}, lambda: _base_part(experts, probes, k, settings))
+    base = _stored(experts, {**context, "of": "base"}, lambda: _base_part(experts, probes, k, settings))
     subset = base["subset"]
     parts = []
     for i, (name, directory) in enumerate(zip(experts.names, experts.directories, strict=True)):
         progress("predictions", i + 1, total, name)
         key = {**context, "of": directory.name}
-        parts.append(_stored(experts.out, key, partial(_expert_part, experts, i, probes, subset, settings)))
+        parts.append(_stored(experts, key, partial(_expert_part, experts, i, probes, subset, settings)))
         if not np.all(np.isfinite(parts[-1]["targets"])):
             raise InputError(f"the expert of task {name!r} predicts values that are not finite; lower learning_rate.")
     progress("predictions", total, total, "done")
@@ -81,13 +80,14 @@ def predict_tokenised(
     )
 
 
-def _stored(out: Path, key: Mapping[str, Any], compute: Any) -> dict[str, Any]:
+def _stored(experts: Experts, key: Mapping[str, Any], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """The arrays under a key: read from their file, or computed and written."""
     from safetensors.numpy import load_file, save
 
-    path = out / "predictions" / f"{content_hash(key)}.safetensors"
+    path = experts.out / "predictions" / f"{content_hash(key)}.safetensors"
     if not path.exists():
-        write_atomic(path, save(compute()))
+        with torch_threads(experts.training.threads):
+            write_atomic(path, save(compute()))
     return dict(load_file(path))
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
@@ -13,13 +15,38 @@ def silent(stage: str, done: int, total: int, text: str) -> None:
     """Report nothing."""
 
 
+class _LogLines:
+    """One line whenever the item changes, with the time left judged by the pace since the stage began."""
+
+    def __init__(self) -> None:
+        self.stage, self.text, self.start, self.first = "", "", 0.0, 0
+
+    def __call__(self, stage: str, done: int, total: int, text: str) -> None:
+        now = time.monotonic()
+        if stage != self.stage:
+            self.stage, self.text, self.start, self.first = stage, "", now, done
+        if text == self.text:
+            return
+        self.text = text
+        left = (now - self.start) / (done - self.first) * (total - done) if done > self.first else None
+        estimate = (
+            "" if left is None else f", about {left / 60:.0f} min left" if left >= 90 else f", about {left:.0f} s left"
+        )
+        print(f"{stage}: {done}/{total} {text}{estimate}", file=sys.stderr, flush=True)
+
+
 @contextlib.contextmanager
 def terminal_progress(quiet: bool = False) -> Iterator[Progress]:
-    """Progress bars with the time left, on standard error; every stage is one bar."""
+    """Progress with the time left, on standard error: bars on a terminal, a line for each new item in a log."""
     if quiet:
         yield silent
         return
     from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _LogLines()
+        return
     from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     bars: dict[str, TaskID] = {}
@@ -32,7 +59,7 @@ def terminal_progress(quiet: bool = False) -> Iterator[Progress]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[text]}", markup=False),
     )
-    with Progress(*columns, console=Console(stderr=True)) as display:
+    with Progress(*columns, console=console) as display:
 
         def report(stage: str, done: int, total: int, text: str) -> None:
             if stage not in bars:

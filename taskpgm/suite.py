@@ -38,11 +38,11 @@ def demo_suite(seed: int = 0) -> TaskSet:
 
 
 DEMO_TRAINING = TrainingSettings(
-    steps=100, batch_size=32, learning_rate=2e-3, betas=(0.9, 0.98), warmup_steps=20, schedule="linear"
+    steps=100, batch_size=32, learning_rate=2e-3, betas=(0.9, 0.98), warmup_steps=20, threads=1
 )
 DEMO_PROBES = ProbeSettings(per_task=32, top_k="full", batch_size=256)
 BASE_TRAINING = TrainingSettings(
-    steps=300, batch_size=32, learning_rate=2e-3, betas=(0.9, 0.98), warmup_steps=20, schedule="linear"
+    steps=300, batch_size=32, learning_rate=2e-3, betas=(0.9, 0.98), warmup_steps=20, threads=1
 )
 
 
@@ -56,6 +56,7 @@ def build_base(directory: Path, seed: int, on_step: Callable[[int], None]) -> No
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM, set_seed
 
+    from taskpgm.base import torch_threads
     from taskpgm.experts import fine_tune, training_sequence
     from taskpgm.tokens import tokenize
 
@@ -76,7 +77,8 @@ def build_base(directory: Path, seed: int, on_step: Callable[[int], None]) -> No
             )
         )
     settings = BASE_TRAINING.model_copy(update={"seed": seed})
-    fine_tune(model, training_sequence(examples, settings), settings, on_step)
+    with torch_threads(settings.threads):
+        fine_tune(model, training_sequence(examples, settings), settings, on_step)
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
 

@@ -1,0 +1,71 @@
+"""The README's first command after installation: the demo finds the planted structure, and proves its answer."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import taskpgm as tp
+
+COPIES = ("copy", "echo", "same", "dupl")
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The demo's folder, and what it printed."""
+    folder = tmp_path_factory.mktemp("demo")
+    command = [sys.executable, "-m", "taskpgm", "demo"]
+    printed = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
+    return folder / "taskpgm-demo", printed
+
+
+def test_interchangeable_tasks_share_one_tasks_place(demo: tuple[Path, str]) -> None:
+    mixture = tp.Mixture.from_json(demo[0] / "mixture.json")
+    assert sum(mixture.weights[name] for name in COPIES) < 0.8 * 4 / 14
+    assert mixture.weights["nois"] < 0.75 / 14
+    assert min(mixture.weights.values()) >= 0.2 / 14
+
+
+def test_the_networks_couplings_show_the_planted_families(demo: tuple[Path, str]) -> None:
+    network = tp.Mixture.from_json(demo[0] / "mixture.json").network
+    index = {name: i for i, name in enumerate(network.names)}
+    copies = [index[name] for name in COPIES]
+    within = network.similarity[np.ix_(copies, copies)][~np.eye(4, dtype=bool)]
+    others = [i for i in range(14) if i not in copies]
+    assert within.min() > 2.0 * network.similarity[np.ix_(copies, others)].max()
+    assert network.similarity[index["uppr"]].argsort()[-2] == index["caps"]
+    assert network.utility[index["nois"]] == 0.0
+    assert network.utility[index["copy"]] > network.utility[index["addn"]]
+
+
+def test_the_demo_ends_with_a_table_and_a_proof(demo: tuple[Path, str]) -> None:
+    folder, printed = demo
+    for name in tp.demo_suite().names:
+        assert f" {name} " in printed
+    assert "Certified" in printed
+    assert "every weight at least 0.01429" in printed
+    verify = [sys.executable, "-m", "taskpgm", "verify", str(folder / "mixture.json")]
+    assert subprocess.run(verify, check=True, capture_output=True, text=True).stdout.endswith("Proved.\n")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_killed_ten_times_the_demo_ends_with_the_same_bytes(demo: tuple[Path, str], tmp_path: Path) -> None:
+    """kill -9 at ten random moments, spread over the time that the whole demo takes."""
+    import random
+
+    moments = random.Random(1)
+    command = [sys.executable, "-m", "taskpgm", "demo"]
+    for _ in range(10):
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            process.wait(timeout=moments.uniform(3.0, 12.0))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    assert (tmp_path / "taskpgm-demo" / "mixture.json").read_bytes() == (demo[0] / "mixture.json").read_bytes()

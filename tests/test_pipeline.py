@@ -1,0 +1,196 @@
+"""The whole way on tiny models: the same bytes however often it is interrupted, and bad settings found before work."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny import write_config
+
+import taskpgm as tp
+from taskpgm import cli, pipeline
+from taskpgm.config import load_config
+from taskpgm.pipeline import run
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny model, three tasks, a configuration, and one finished run in `done`."""
+    folder = tmp_path_factory.mktemp("project")
+    run(load_config(write_config(folder)), folder / "done")
+    return folder
+
+
+def command(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", "taskpgm", *map(str, arguments)]
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
+    """The command line in this process; returns its exit code."""
+    monkeypatch.setattr(sys, "argv", ["taskpgm", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return int(ended.value.code or 0)
+
+
+def test_a_run_ends_with_a_proved_mixture(project: Path) -> None:
+    mixture = tp.Mixture.from_json(project / "done" / "mixture.json")
+    assert mixture.status == "optimal"
+    assert all(check.passed for check in mixture.verify())
+    assert set(mixture.weights) == {"copy", "upper", "reverse"}
+    assert min(mixture.weights.values()) >= 0.2 / 3
+    settings = mixture.details["settings"]
+    assert settings["energy"]["kappa"] == 10.0
+    assert settings["energy"]["utility"] == "learnability"
+    assert settings["feasible"]["floor"] == 0.2
+    assert mixture.sizes is not None
+    assert mixture.sizes["copy"].target_tokens == 4 * mixture.sizes["copy"].examples
+
+
+def test_a_second_start_says_that_nothing_is_left_to_do(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("taskpgm.experts.train_tokenised", lambda *a: pytest.fail("trained again"))
+    before = (project / "done" / "mixture.json").read_bytes()
+    assert call(monkeypatch, "run", project / "run.yaml", "--out", project / "done") == 0
+    assert "Nothing left to do" in capsys.readouterr().out
+    assert call(monkeypatch, "run", project / "run.yaml", "--out", project / "done", "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["computed"] is False
+    assert (project / "done" / "mixture.json").read_bytes() == before
+
+
+def test_without_its_last_file_a_run_only_solves_again(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = project / "done" / "mixture.json"
+    before = target.read_bytes()
+    target.unlink()
+    monkeypatch.setattr("taskpgm.experts.fine_tune", lambda *a: pytest.fail("trained again"))
+    _, fresh, _ = run(load_config(project / "run.yaml"), project / "done")
+    assert fresh
+    assert target.read_bytes() == before
+
+
+def test_killed_at_random_moments_a_run_ends_with_the_same_bytes(project: Path) -> None:
+    moments = random.Random(0)
+    out = project / "killed"
+    kills = 0
+    for _ in range(3):
+        process = subprocess.Popen(
+            command("run", project / "run.yaml", "--out", out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        wait_for_output(out, process)
+        time.sleep(moments.uniform(0.0, 1.5))
+        if process.poll() is None:
+            kills += 1
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert kills > 0
+    subprocess.run(command("run", project / "run.yaml", "--out", out), check=True, capture_output=True)
+    assert (out / "mixture.json").read_bytes() == (project / "done" / "mixture.json").read_bytes()
+    assert not list(out.rglob(".partial-*"))
+
+
+def wait_for_output(out: Path, process: subprocess.Popen[bytes]) -> None:
+    """Wait until the run has begun to write, or has ended."""
+    before = len(list(out.rglob("*")))
+    while process.poll() is None and len(list(out.rglob("*"))) <= before:
+        time.sleep(0.05)
+
+
+def test_the_order_of_the_tasks_does_not_matter(project: Path) -> None:
+    config = load_config(project / "run.yaml")
+    backwards = config.model_copy(update={"tasks": tuple(reversed(config.tasks))})
+    mixture, fresh, _ = run(backwards, project / "done2")
+    assert fresh
+    original = tp.Mixture.from_json(project / "done" / "mixture.json")
+    assert tuple(mixture.weights) == ("reverse", "upper", "copy")
+    for name, weight in original.weights.items():
+        assert mixture.weights[name] == pytest.approx(weight, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"feasible": {"lower": {"nobody": 0.1}}}, "feasible.lower: 'nobody' is not a task"),
+        ({"feasible": {"lower": {"copy": 0.7, "upper": 0.6}}}, "'copy' (0.7), 'upper' (0.6)"),
+        ({"feasible": {"upper": {"copy": 0.1, "upper": 0.1, "reverse": 0.1}}}, "upper bounds"),
+        ({"energy": {"prior": {"copy": 1.0}}}, "energy.prior: no share for task 'upper'"),
+        ({"energy": {"utility": "supplied", "supplied": {"x": 1.0}}}, "energy.supplied: 'x' is not a task"),
+        ({"model": {"name": "./nowhere"}}, "no such folder"),
+        ({"splits": {"probe": 0.001}}, "leave its probe part empty"),
+    ],
+)
+def test_bad_settings_are_found_before_training(
+    project: Path,
+    tmp_path: Path,
+    changes: dict[str, Any],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    os.symlink(project / "model", tmp_path / "model")
+    code = call(monkeypatch, "run", write_config(tmp_path, **changes), "--out", tmp_path / "out")
+    error = capsys.readouterr().err
+    assert code == 2
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert message in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.symlink(project / "model", tmp_path / "model")
+    config, out = write_config(tmp_path), tmp_path / "out"
+    real = os.fsync
+    written = 0
+
+    def full_after_two_experts(handle: int) -> None:
+        nonlocal written
+        written += 1
+        if len(list(out.glob("experts/[!.]*"))) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device", str(out))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", full_after_two_experts)
+    assert call(monkeypatch, "run", config, "--out", out) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: ")
+    assert "No space left on device" in error
+    assert written > 2
+    monkeypatch.setattr(os, "fsync", real)
+    assert len(list(out.glob("experts/[!.]*"))) == 2
+    run(load_config(config), out)
+    assert (out / "mixture.json").read_bytes() == (project / "done" / "mixture.json").read_bytes()
+
+
+def test_supplied_utilities_and_bounds_reach_the_mixture(project: Path) -> None:
+    changes = {
+        "energy": {"utility": "supplied", "supplied": {"copy": 1.0, "upper": 0.0, "reverse": 0.0}, "beta": 5.0},
+        "feasible": {"floor": 0.0, "upper": {"copy": 0.6}},
+        "mixture": {"unit": "examples"},
+    }
+    config = load_config(write_config(project, **changes))
+    write_config(project)
+    mixture, _, _ = run(config, project / "done3")
+    assert mixture.weights["copy"] == pytest.approx(0.6, abs=1e-12)
+    assert mixture.unit == "examples"
+    assert sum(mixture.counts(1000).values()) == 1000
+
+
+def test_the_model_half_is_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "PACKAGES", ("surely-not-installed",))
+    from taskpgm.storage import versions
+
+    with pytest.raises(tp.InputError, match=r"surely-not-installed is not installed.*taskpgm\[train\]"):
+        versions(*pipeline.PACKAGES)

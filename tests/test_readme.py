@@ -1,0 +1,98 @@
+"""Every command and every snippet of the README does what it says, in the order in which it is shown."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from tiny import save_model
+
+from taskpgm.config import RunConfig, load_config
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ message.role }}: {{ message.content }} {% endfor %}"
+    "{% if add_generation_prompt %}assistant: {% endif %}"
+)
+
+
+def blocks(language: str) -> list[str]:
+    """The README's fenced blocks of one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+
+
+def shell_commands() -> list[str]:
+    return [line for block in blocks("bash") for line in block.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files that the README's examples speak of."""
+    import pyarrow
+    import pyarrow.parquet
+    from transformers import AutoTokenizer
+
+    folder = tmp_path_factory.mktemp("readme")
+    save_model(folder / "path" / "to" / "model")
+    tokenizer = AutoTokenizer.from_pretrained(folder / "path" / "to" / "model")
+    tokenizer.chat_template = CHAT_TEMPLATE
+    tokenizer.save_pretrained(folder / "path" / "to" / "model")
+    (folder / "bbh").mkdir()
+    words = [f"{i:03d}" for i in range(80)]
+    for name in ("navigate", "snarks"):
+        examples = [{"input": f"{name} {word}", "target": word[:: 1 if name == "snarks" else -1]} for word in words]
+        (folder / "bbh" / f"{name}.json").write_text(json.dumps({"canary": "none", "examples": examples}))
+    rows = [{"question": f"{word}+1=", "answer": str(int(word) + 1)} for word in words]
+    (folder / "mine.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    roles = [[{"role": "user", "content": word}, {"role": "assistant", "content": word + word}] for word in words]
+    pyarrow.parquet.write_table(pyarrow.table({"messages": roles}), folder / "chat.parquet")
+    (folder / "S.csv").write_text("task,copy,echo,sort\ncopy,1,0.9,0.1\necho,0.9,1,0.1\nsort,0.1,0.1,1\n")
+    (folder / "u.csv").write_text("task,utility\ncopy,0.5\necho,0.5\nsort,0.4\n")
+    (folder / "run.yaml").write_text(blocks("yaml")[0])
+    return folder
+
+
+def test_the_configuration_shown_is_the_default(workplace: Path) -> None:
+    shown = load_config(workplace / "run.yaml").model_dump(mode="json", exclude={"tasks", "model"})
+    least = RunConfig.model_validate({"tasks": ["a", "b"], "model": {"name": "m"}})
+    assert shown == least.model_dump(mode="json", exclude={"tasks", "model"})
+    sections = yaml.safe_load(blocks("yaml")[0])
+    assert set(sections) == set(RunConfig.model_fields)
+
+
+def test_every_taskpgm_command_works(workplace: Path) -> None:
+    commands = [line for line in shell_commands() if line.startswith("taskpgm ")]
+    assert [line.split()[1] for line in commands] == ["run", "verify", "solve", "verify"]
+    for line in commands:
+        arguments = [sys.executable, "-m", *line.split()]
+        done = subprocess.run(arguments, cwd=workplace, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{line}: {done.stderr}"
+        assert "Traceback" not in done.stderr
+
+
+def test_every_snippet_runs(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workplace)
+    snippets = blocks("python")
+    assert len(snippets) == 2
+    for snippet in snippets:
+        exec(compile(snippet, "README.md", "exec"), {})
+
+
+def test_installation_commands_name_what_exists() -> None:
+    """Installing takes minutes and a package index: .ci/run does it, with the very command of the README."""
+    install, test = [line for line in shell_commands() if line.startswith("python -m venv")]
+    assert install.endswith(".venv/bin/taskpgm demo")
+    assert "'.[train]'" in install
+    assert test.endswith(".venv-test/bin/python -m pytest")
+    assert "<!-- test command -->" in README
+    assert "README.md" in (ROOT / ".ci" / "run").read_text()
+    for line in (install, test):
+        assert "-c constraints.txt" in line
+    for path in re.findall(r"`python (benchmarks/\w+\.py)", README):
+        assert (ROOT / path).is_file()
