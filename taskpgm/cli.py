@@ -169,15 +169,14 @@ def _print_table(mixture: Mixture) -> None:
     total = sum(size.tokens for size in sizes.values()) if sizes else 0
     table = Table(title=f"Mixture (shares of the budget in {mixture.unit})" if sizes else "Mixture")
     table.add_column("task", overflow="fold")
-    for heading in ("examples", "by size", "weight", "x uniform", "utility"):
+    for heading in (*(("examples", "by size") if sizes else ()), "weight", "x uniform", "utility"):
         table.add_column(heading, justify="right")
     table.add_column("most alike", overflow="fold")
     for i, (name, (other, alike)) in enumerate(zip(network.names, most_alike(network), strict=True)):
         weight = mixture.weights[name]
         table.add_row(
             Text(name),
-            f"{sizes[name].examples}" if sizes else "-",
-            f"{sizes[name].tokens / total:.1%}" if sizes else "-",
+            *((f"{sizes[name].examples}", f"{sizes[name].tokens / total:.1%}") if sizes else ()),
             f"{weight:.1%}",
             f"{weight * len(network):.2f}",
             f"{network.utility[i]:.3f}",

@@ -253,11 +253,13 @@ def resolve_path(source: TaskSource, relative_to: Path) -> TaskSource:
 
 def explain(error: ValidationError, kind: type[BaseModel]) -> str:
     """The first validation error as one line: where, what, and the nearest known key."""
-    first = error.errors()[0]
+    errors = error.errors()
+    # a misspelt key also leaves its setting missing: the misspelling is what helps
+    first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
     place = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         known = _fields_at(kind, first["loc"][:-1])
-        return f"{place}: unknown key{_suggestion(str(first['loc'][-1]), known)}."
+        return f"{place}: unknown key{_suggestion(str(first['loc'][-1]), known)}"
     if first["type"] == "missing":
         return f"{place}: missing; this setting has no default."
     message = first["msg"].removeprefix("Value error, ")

@@ -37,7 +37,10 @@ def run(config: RunConfig, out: Path, progress: Progress = silent) -> tuple[Mixt
         The mixture, whether anything had to be computed, and the tasks.
     """
     tasks = tasks_of(config)
-    base = locate_base(config.model.name, config.model.revision)
+    name, revision = config.model.name, config.model.revision
+    if revision is None and not Path(name).is_dir() and not name.startswith((".", "/")):
+        raise InputError(f"model {name!r} is no folder here; for a hub model pin model.revision to a commit.")
+    base = locate_base(name, revision)
     settings = (config.training, config.probes, config.energy, config.feasible, config.mixture)
     mixture, fresh = mix(tasks, base, out, *settings, progress=progress)
     return mixture, fresh, tasks

@@ -162,6 +162,18 @@ def test_predictions_are_stored_and_found_again(
         tp.predict(trained, TaskSet(tuple(reversed(tasks.tasks))), PROBES)
 
 
+def test_predictions_follow_the_order_of_the_tasks(trained: Experts, tasks: TaskSet, model: Path) -> None:
+    reordered = TaskSet(tuple(reversed(tasks.tasks)))
+    swapped = tp.train_experts(reordered, model, trained.out, training=TRAINING, probes=PROBES)
+    first, second = tp.predict(trained, tasks, PROBES), tp.predict(swapped, reordered, PROBES)
+    assert second.names == tuple(reversed(first.names))
+    assert np.array_equal(second.log_probs, first.log_probs[::-1])
+    assert np.array_equal(second.target_log_probs, first.target_log_probs[::-1])
+    assert np.array_equal(second.context_task, 2 - first.context_task)
+    for name in ("base_target_log_probs", "marginal_log_probs", "context_probe", "weights"):
+        assert np.array_equal(getattr(second, name), getattr(first, name)), name
+
+
 def test_lora_experts_are_small_and_differ_from_the_base(tasks: TaskSet, model: Path, tmp_path: Path) -> None:
     training = TRAINING.model_copy(update={"lora": tp.LoraSettings(rank=2, alpha=8.0), "learning_rate": 0.05})
     trained = tp.train_experts(tasks, model, tmp_path, training=training, probes=PROBES)

@@ -1,0 +1,22 @@
+"""Settings and fixtures that every test shares: deterministic Hypothesis, and the problem instances of others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "taskpgm", deadline=None, derandomize=True, max_examples=40, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("taskpgm")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of instances and data sets that are not ours to redistribute; skips where it is absent."""
+    folder = Path(__file__).parents[1].parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("the data folder shared/data is not next to this checkout: it is not part of the repository")
+    return folder

@@ -1,0 +1,179 @@
+"""Slow, obvious answers that the tests trust: loops, enumeration of all faces or points, and two foreign QP solvers.
+
+None of them uses the package's own solvers, certificate or bounds, only the numbers that define a problem.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+
+import numpy as np
+from scipy import sparse
+
+from taskpgm.levels import LevelsNetwork
+from taskpgm.network import TaskNetwork
+from taskpgm.types import FloatArray
+
+
+def energy_by_loops(network: TaskNetwork, mixture: Sequence[float]) -> float:
+    """E(p) as written in the design: sums over tasks and pairs of tasks, in plain Python."""
+    n, total = len(network), 0.0
+    for i in range(n):
+        total -= network.beta * float(network.utility[i]) * float(mixture[i])
+        for j in range(n):
+            total += 0.5 * network.lam * float(network.similarity[i, j]) * float(mixture[i]) * float(mixture[j])
+        if network.tau > 0.0 and mixture[i] > 0.0:
+            total += network.tau * float(mixture[i]) * math.log(float(mixture[i]) / float(network.prior[i]))
+    return total
+
+
+def energy_in_fractions(network: TaskNetwork, mixture: Sequence[Fraction]) -> Fraction:
+    """E(p) exactly; without a KL term."""
+    linear = sum((Fraction(float(u)) * p for u, p in zip(network.utility, mixture, strict=True)), Fraction(0))
+    quadratic = Fraction(0)
+    for row, p in zip(network.similarity, mixture, strict=True):
+        quadratic += p * sum((Fraction(float(s)) * q for s, q in zip(row, mixture, strict=True)), Fraction(0))
+    return -Fraction(network.beta) * linear + Fraction(network.lam) * quadratic / 2
+
+
+def energy_scale(network: TaskNetwork) -> float:
+    """How large the terms of the energy get: what rounding errors and solver tolerances are relative to."""
+    quadratic = network.lam * float(np.abs(network.similarity).max())
+    return abs(network.beta) * float(np.abs(network.utility).max()) + quadratic + network.tau + 1e-300
+
+
+def least_energy(network: TaskNetwork) -> float:
+    """The least energy of a small network: by faces, or by Newton steps where a KL term keeps it off them."""
+    return least_energy_by_faces(network) if network.tau == 0.0 else least_energy_by_newton(network)
+
+
+def least_energy_by_faces(network: TaskNetwork) -> float:
+    """The least energy over the bounded simplex, convex or not, from the stationary points of all its 3^n faces."""
+    n, best = len(network), np.inf
+    for sides in itertools.product((0, 1, 2), repeat=n):
+        side = np.array(sides)
+        p = np.where(side == 1, network.upper, network.lower)
+        free = np.flatnonzero(side == 2)
+        if len(free):
+            p = _stationary(network, p, free)
+        if network.violation(p) <= 1e-10:
+            best = min(best, energy_by_loops(network, p.tolist()))
+    return best
+
+
+def _stationary(network: TaskNetwork, p: FloatArray, free: np.ndarray) -> FloatArray:
+    """p with its free weights where the gradient is constant and the sum is 1 (least squares: may be infeasible)."""
+    m, rest = len(free), np.setdiff1d(np.arange(len(p)), free)
+    unit = float(np.abs(network.lam * network.similarity).max()) or 1.0
+    system = np.zeros((m + 1, m + 1))
+    system[:m, :m] = network.lam * network.similarity[np.ix_(free, free)] / unit
+    system[:m, m] = system[m, :m] = 1.0
+    pull = network.lam * network.similarity[np.ix_(free, rest)] @ p[rest]
+    right = np.append((network.beta * network.utility[free] - pull) / unit, 1.0 - p[rest].sum())
+    answer = p.copy()
+    answer[free] = np.linalg.lstsq(system, right, rcond=1e-12)[0][:m]
+    return answer
+
+
+def least_energy_by_newton(network: TaskNetwork) -> float:
+    """The least energy with a KL term and no bounds, by plain damped Newton steps on the weights."""
+    assert network.tau > 0.0
+    assert not network.lower.any()
+    assert network.upper.min() == 1.0
+    n, p = len(network), network.prior
+    energy = energy_by_loops(network, p.tolist())
+    for _ in range(200):
+        slope = -network.beta * network.utility + network.lam * network.similarity @ p
+        slope += network.tau * (np.log(p / network.prior) + 1.0)
+        root = np.sqrt(p)  # scaled by the roots of the weights, the Hessian of the KL term is tau
+        system = np.zeros((n + 1, n + 1))
+        system[:n, :n] = network.lam * network.similarity * np.outer(root, root) + network.tau * np.eye(n)
+        system[:n, n] = system[n, :n] = root
+        step = root * np.linalg.solve(system, np.append(-slope * root, 1.0 - p.sum()))[:n]
+        length = min(1.0, 0.95 / max(float((-step / p).max()), 1e-300))
+        while length > 1e-12 and energy_by_loops(network, (p + length * step).tolist()) > energy:
+            length *= 0.5
+        if length <= 1e-12:
+            break
+        p = p + length * step
+        energy = energy_by_loops(network, p.tolist())
+        if np.abs(step).max() < 1e-13:
+            break
+    return energy
+
+
+def level_points(levels: LevelsNetwork) -> Iterator[tuple[int, ...]]:
+    """Every feasible point, by walking the whole box."""
+    ranges = [range(low, high + 1) for low, high in zip(levels.minimum, levels.maximum, strict=True)]
+    return (x for x in itertools.product(*ranges) if sum(x) == levels.quanta)
+
+
+def level_energies(levels: LevelsNetwork) -> list[float]:
+    """The energy of every feasible point, each by loops."""
+    return [energy_by_loops(levels.network, [x / levels.quanta for x in point]) for point in level_points(levels)]
+
+
+def _quadratic_program(network: TaskNetwork) -> tuple[FloatArray, FloatArray, float]:
+    """P, q and a constant with E(p) = 1/2 p'Pp + q'p + constant on the simplex, P definite where E is convex there.
+
+    With p = d + 1/n and d = Cp the part of p that sums to zero, p'Sp = d'Sd + 2/n 1'Sd + 1'S1 / n^2.
+    """
+    n = len(network)
+    centring, s = np.eye(n) - 1.0 / n, network.similarity
+    hessian = network.lam * centring @ s @ centring
+    linear = network.lam * centring @ s.mean(axis=1) - network.beta * network.utility
+    return 0.5 * (hessian + hessian.T), linear, 0.5 * network.lam * float(s.mean())
+
+
+def least_energy_by_osqp(network: TaskNetwork) -> float:
+    """The objective that OSQP reaches, called through its own package."""
+    import osqp
+
+    n, unit = len(network), energy_scale(network)
+    hessian, linear, constant = _quadratic_program(network)
+    rows = sparse.csc_matrix(np.vstack([np.ones(n), np.eye(n)]))
+    solver = osqp.OSQP()
+    solver.setup(
+        P=sparse.csc_matrix(np.triu(hessian / unit)),
+        q=linear / unit,
+        A=rows,
+        l=np.append(1.0, network.lower),
+        u=np.append(1.0, network.upper),
+        eps_abs=1e-9,
+        eps_rel=1e-9,
+        max_iter=100_000,
+        polishing=True,
+        verbose=False,
+    )
+    return float(solver.solve(raise_error=True).info.obj_val) * unit + constant
+
+
+def least_energy_by_highs(network: TaskNetwork) -> float:
+    """The objective that HiGHS reaches through its own package, in p - lower: it breaks down on lower bounds."""
+    import highspy
+
+    n, unit = len(network), energy_scale(network)
+    hessian, linear, constant = _quadratic_program(network)
+    model = highspy.HighsModel()
+    program = model.lp_
+    program.num_col_, program.num_row_ = n, 1
+    program.col_cost_ = (hessian @ network.lower + linear) / unit
+    program.col_lower_, program.col_upper_ = np.zeros(n), network.upper - network.lower
+    program.row_lower_ = program.row_upper_ = np.array([1.0 - network.lower.sum()])
+    program.a_matrix_.format_ = highspy.MatrixFormat.kColwise
+    program.a_matrix_.start_, program.a_matrix_.index_ = np.arange(n + 1), np.zeros(n, dtype=np.int32)
+    program.a_matrix_.value_ = np.ones(n)
+    lower_triangle = sparse.csc_matrix(np.tril(hessian / unit))
+    model.hessian_.dim_, model.hessian_.format_ = n, highspy.HessianFormat.kTriangular
+    model.hessian_.start_, model.hessian_.index_ = lower_triangle.indptr, lower_triangle.indices
+    model.hessian_.value_ = lower_triangle.data
+    solver = highspy.Highs()
+    solver.silent()
+    solver.passModel(model)
+    solver.run()
+    assert solver.getModelStatus() == highspy.HighsModelStatus.kOptimal
+    at_lower = 0.5 * network.lower @ hessian @ network.lower + linear @ network.lower + constant
+    return float(solver.getInfo().objective_function_value * unit + at_lower)

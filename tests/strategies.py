@@ -1,0 +1,217 @@
+"""Hypothesis strategies for all that the tests draw: networks of many kinds, levels, mixtures, log-probabilities.
+
+Arrays come from a drawn seed and a few drawn shape parameters: fast to generate, and an example shrinks to a small
+network of a simple kind. `random_network` and `SIMILARITIES` serve the tests with explicit seeds as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from hypothesis import strategies as st
+
+from taskpgm.levels import LevelsNetwork
+from taskpgm.network import TaskNetwork
+from taskpgm.types import FloatArray, IntArray
+
+SEEDS = st.integers(0, 2**32 - 1)
+ODD_NAMES = ("copy", "été", "задача", "排序", "😀", "two words", "line\nbreak", "comma, 'quote\"", "{brace}", " ")
+
+Similarity = Callable[[int, np.random.Generator], FloatArray]
+
+
+def identity(n: int, rng: np.random.Generator) -> FloatArray:
+    return np.eye(n)
+
+
+def full_rank(n: int, rng: np.random.Generator) -> FloatArray:
+    features = rng.standard_normal((n, n + 2))
+    return features @ features.T / n
+
+
+def low_rank(n: int, rng: np.random.Generator) -> FloatArray:
+    features = rng.standard_normal((n, max(1, n // 3)))
+    return features @ features.T
+
+
+def divergences(n: int, rng: np.random.Generator) -> FloatArray:
+    """Mean Jensen-Shannon divergences in nats between n sets of predictive distributions over shared contexts."""
+    probs = rng.dirichlet(np.full(6, 0.3), size=(n, 4)) + 1e-12
+    pair = 0.5 * (probs[:, None] + probs[None, :])
+    entropy = -(probs * np.log(probs)).sum(-1)
+    mixed = -(pair * np.log(pair)).sum(-1)
+    values = (mixed - 0.5 * (entropy[:, None] + entropy[None, :])).mean(-1)
+    return np.maximum(0.5 * (values + values.T), 0.0) * (1.0 - np.eye(n))
+
+
+def exponential_kernel(n: int, rng: np.random.Generator) -> FloatArray:
+    return np.exp(-rng.choice([0.1, 1.0, 10.0]) * divergences(n, rng))
+
+
+def negative_distances(n: int, rng: np.random.Generator) -> FloatArray:
+    """Positive semidefinite on the sum-zero subspace only: its trace is zero."""
+    places = rng.standard_normal((n, 3))
+    return -((places[:, None] - places[None, :]) ** 2).sum(-1)
+
+
+def duplicated(n: int, rng: np.random.Generator) -> FloatArray:
+    """Some tasks repeated exactly: many minimisers."""
+    original = rng.integers(0, max(1, (n + 1) // 2), size=n)
+    return full_rank(n, rng)[np.ix_(original, original)]
+
+
+def indefinite(n: int, rng: np.random.Generator) -> FloatArray:
+    """Negative curvature on the sum-zero subspace (not one of SIMILARITIES)."""
+    matrix = rng.standard_normal((n, n))
+    return 0.5 * (matrix + matrix.T) - 2.0 * np.eye(n)
+
+
+SIMILARITIES: dict[str, Similarity] = {
+    "identity": identity,
+    "full_rank": full_rank,
+    "low_rank": low_rank,
+    "exponential_kernel": exponential_kernel,
+    "negative_distances": negative_distances,
+    "duplicated": duplicated,
+}
+UTILITIES = ("random", "zero", "equal")
+BOUNDS = ("none", "lower", "upper", "both")
+
+
+def random_bounds(kind: str, n: int, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+    """Bounds on both sides of a random mixture, so that at least that one is feasible."""
+    inside = rng.dirichlet(np.ones(n))
+    lower = inside * rng.uniform(0.0, 0.9, n) if kind in ("lower", "both") else np.zeros(n)
+    upper = inside + (1.0 - inside) * rng.uniform(0.05, 0.5, n) if kind in ("upper", "both") else np.ones(n)
+    return lower, np.minimum(upper, 1.0)
+
+
+def random_network(
+    n: int,
+    seed: int,
+    kind: str = "full_rank",
+    *,
+    utility: str = "random",
+    bounds: str = "none",
+    scale: float = 1.0,
+    beta: float = 1.0,
+    lam: float = 1.0,
+    tau: float = 0.0,
+    names: Sequence[str] = (),
+) -> TaskNetwork:
+    """A network of the given kind with utility, S and tau in units of `scale`; equal arguments give equal networks."""
+    rng = np.random.default_rng(seed)
+    make = indefinite if kind == "indefinite" else SIMILARITIES[kind]
+    similarity = scale * make(n, rng)
+    values = {"random": rng.standard_normal(n), "zero": np.zeros(n), "equal": np.full(n, 0.7)}[utility]
+    lower, upper = random_bounds(bounds, n, rng)
+    prior = rng.dirichlet(np.full(n, 5.0)) + 0.1
+    return TaskNetwork(
+        scale * values,
+        similarity,
+        names,
+        beta=beta,
+        lam=lam,
+        tau=scale * tau,
+        prior=prior / prior.sum(),
+        lower=lower,
+        upper=upper,
+    )
+
+
+@st.composite
+def networks(
+    draw: st.DrawFn,
+    *,
+    max_tasks: int = 6,
+    kinds: Sequence[str] = tuple(SIMILARITIES),
+    bounds: Sequence[str] = BOUNDS,
+    scales: Sequence[float] = (1.0, 1e-3, 1e3),
+    taus: Sequence[float] = (0.0,),
+) -> TaskNetwork:
+    """Small networks; convex unless `kinds` names "indefinite"."""
+    n = draw(st.integers(2, max_tasks))
+    return random_network(
+        n,
+        draw(SEEDS),
+        draw(st.sampled_from(kinds)),
+        utility=draw(st.sampled_from(UTILITIES)),
+        bounds=draw(st.sampled_from(bounds)),
+        scale=draw(st.sampled_from(scales)),
+        beta=draw(st.sampled_from([1.0, 0.0, 0.1, 10.0])),
+        lam=draw(st.sampled_from([1.0, 0.1, 10.0])),
+        tau=draw(st.sampled_from(taus)),
+        names=draw(st.sampled_from([(), ODD_NAMES[:n]])) if n <= len(ODD_NAMES) else (),
+    )
+
+
+@st.composite
+def levels_networks(
+    draw: st.DrawFn, *, max_tasks: int = 5, max_quanta: int = 6, taus: Sequence[float] = (0.0,)
+) -> LevelsNetwork:
+    """Levels with a cap, or with lower and upper bounds that leave at least one drawn point feasible."""
+    network = draw(networks(max_tasks=max_tasks, bounds=("none",), scales=(1.0, 1e-3), taus=taus))
+    n, quanta = len(network), draw(st.integers(1, max_quanta))
+    if draw(st.booleans()):
+        return network.levels(quanta, draw(st.integers(-(-quanta // n), quanta)))
+    rng = np.random.default_rng(draw(SEEDS))
+    inside = rng.multinomial(quanta, np.full(n, 1.0 / n))
+    return rebounded(network, rng.integers(0, inside + 1) / quanta, rng.integers(inside, quanta + 1) / quanta).levels(
+        quanta
+    )
+
+
+def rebounded(network: TaskNetwork, lower: FloatArray, upper: FloatArray) -> TaskNetwork:
+    """The same energy with other bounds."""
+    return TaskNetwork(
+        network.utility,
+        network.similarity,
+        network.names,
+        beta=network.beta,
+        lam=network.lam,
+        tau=network.tau,
+        prior=network.prior,
+        lower=lower,
+        upper=upper,
+    )
+
+
+def feasible_mixtures(network: TaskNetwork, count: int, seed: int) -> FloatArray:
+    """(count, n) feasible mixtures: averages of a few random vertices of the feasible set."""
+    from taskpgm.exact import minimize_linear
+
+    rng = np.random.default_rng(seed)
+    n = len(network)
+    mixtures = np.empty((count, n))
+    for row in mixtures:
+        directions = rng.standard_normal((rng.integers(1, 4), n))
+        vertices = [minimize_linear(d.tolist(), network.lower.tolist(), network.upper.tolist()) for d in directions]
+        row[:] = rng.dirichlet(np.ones(len(vertices))) @ np.array(vertices)
+    return mixtures
+
+
+def random_levels(levels: LevelsNetwork, seed: int) -> IntArray:
+    """(n,) a random point of the box that keeps the budget."""
+    rng = np.random.default_rng(seed)
+    x = np.array(levels.minimum)
+    while x.sum() < levels.quanta:
+        x[rng.choice(np.flatnonzero(x < levels.maximum))] += 1
+    return x
+
+
+@st.composite
+def log_probabilities(
+    draw: st.DrawFn, *, max_experts: int = 5, max_contexts: int = 6, max_tokens: int = 8
+) -> FloatArray:
+    """(n, C, V) log-probabilities in nats, each row normalised; flat to very peaked, some with zeros (-inf)."""
+    shape = (draw(st.integers(2, max_experts)), draw(st.integers(1, max_contexts)), draw(st.integers(2, max_tokens)))
+    sharpness = draw(st.sampled_from([0.0, 1.0, 10.0, 300.0]))
+    zeros = draw(st.sampled_from([0.0, 0.3, 0.9]))
+    rng = np.random.default_rng(draw(SEEDS))
+    logits = sharpness * rng.standard_normal(shape)
+    dropped = rng.random(shape) < zeros
+    np.put_along_axis(dropped, rng.integers(0, shape[2], size=(*shape[:2], 1)), False, axis=-1)  # one token stays
+    logits[dropped] = -np.inf
+    peak = logits.max(axis=-1, keepdims=True)
+    return logits - peak - np.log(np.exp(logits - peak).sum(axis=-1, keepdims=True))

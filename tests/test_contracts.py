@@ -1,0 +1,288 @@
+"""One contract for every method in METHODS, on every kind of problem, and planted bugs that it must catch.
+
+`broken_laws` is the contract. A method that is refused on every problem fails the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pytest
+from oracles import energy_by_loops, energy_scale, least_energy, level_energies
+from strategies import ODD_NAMES, SIMILARITIES, indefinite, random_levels, random_network
+
+from taskpgm.inference import METHODS, Answer, Deadline, Exhaustive, Method, SimplexQP, solve
+from taskpgm.judge import FEASIBILITY_TOLERANCE, GAP_TOLERANCE, Certificate, Problem, certificate, judge
+from taskpgm.levels import LevelsNetwork
+from taskpgm.network import TaskNetwork
+from taskpgm.types import Solution, Status
+
+SECONDS = 20.0
+
+
+def floored(seed: int) -> TaskNetwork:
+    network = random_network(5, seed, "exponential_kernel")
+    return TaskNetwork(network.utility, network.similarity, lower=0.04, upper={"task 1": 0.6}, beta=0.1)
+
+
+PROBLEMS: dict[str, Callable[[], Problem]] = {
+    **{kind: lambda kind=kind: random_network(5, 3, kind, beta=0.3) for kind in SIMILARITIES},
+    "bounded": lambda: random_network(5, 4, bounds="both"),
+    "floored": lambda: floored(5),
+    "kl term": lambda: random_network(5, 6, tau=0.3),
+    "no utility": lambda: random_network(5, 7, utility="zero"),
+    "no similarity": lambda: random_network(5, 8, lam=0.0),
+    "small units": lambda: random_network(5, 9, scale=1e-3),
+    "two tasks": lambda: random_network(2, 10),
+    "odd names": lambda: random_network(5, 11, names=ODD_NAMES[5:]),
+    "indefinite": lambda: TaskNetwork(np.arange(4.0), indefinite(4, np.random.default_rng(1)), beta=0.2),
+    **{f"levels: {kind}": lambda kind=kind: random_network(4, 3, kind, beta=0.3).levels(5) for kind in SIMILARITIES},
+    "levels: three of six": lambda: random_network(6, 12).levels(3, cap=1),
+    "levels: capped": lambda: random_network(4, 13).levels(6, cap=3),
+    "levels: floored": lambda: floored(14).levels(10),
+    "levels: kl term": lambda: random_network(4, 15, tau=0.3).levels(5),
+    "levels: one point": lambda: TaskNetwork([1.0, 0.0], np.eye(2), lower=0.5).levels(4),
+    "levels: all equal": lambda: TaskNetwork(np.zeros(4), np.ones((4, 4))).levels(4),
+    "levels: indefinite": lambda: TaskNetwork(np.arange(4.0), indefinite(4, np.random.default_rng(2))).levels(4),
+    "levels: odd names": lambda: random_network(5, 16, names=ODD_NAMES[:5]).levels(3),
+}
+
+
+@cache
+def problem_and_oracle(name: str) -> tuple[Problem, float]:
+    """A problem of the table and its least energy, from oracles that share no code with any method."""
+    problem = PROBLEMS[name]()
+    return problem, least_energy(problem) if isinstance(problem, TaskNetwork) else min(level_energies(problem))
+
+
+def broken_laws(method: Method, problem: Problem, oracle: float) -> tuple[Solution, list[str]]:
+    """What `solve` makes of a method, and every law of the inference seam that the outcome breaks."""
+    solution = solve(problem, method, deadline=SECONDS, seed=1)
+    verdict = judge(problem, solution)
+    if solution.status is Status.refused:
+        return solution, [] if solution.message and solution.point is None else ["a refusal gives a reason, no point"]
+    if solution.status is Status.failed or solution.point is None:
+        return solution, [f"no usable answer: {solution.message}"]
+    network = problem if isinstance(problem, TaskNetwork) else problem.network
+    mixture = solution.point / (1.0 if isinstance(problem, TaskNetwork) else problem.quanta)
+    rounding = 1e-9 * energy_scale(network)
+    laws = {
+        "the point is feasible": problem.violation(solution.point) <= FEASIBILITY_TOLERANCE,
+        "the energy is the point's": abs(solution.energy - energy_by_loops(network, mixture.tolist())) <= rounding,
+        "no energy is below the oracle's": solution.energy >= oracle - rounding,
+        "the bound is not above the oracle's energy": solution.bound <= oracle + rounding,
+        "the judge agrees": verdict.energy == solution.energy and verdict.status is solution.status,
+        "the gap is energy - bound": abs(solution.gap - (solution.energy - solution.bound)) <= rounding
+        or solution.gap == -solution.bound == np.inf,
+        "exact methods reach the oracle's energy": not method.exact
+        or solution.status is Status.timeout
+        or solution.energy <= oracle + GAP_TOLERANCE + rounding,
+        "optimal means within the tolerance of the oracle": solution.status is not Status.optimal
+        or solution.energy <= oracle + GAP_TOLERANCE + rounding,
+        "the same seed gives the same energy": solution.status is Status.timeout
+        or abs(solve(problem, method, deadline=SECONDS, seed=1).energy - solution.energy) <= rounding,
+    }
+    return solution, [law for law, holds in laws.items() if not holds]
+
+
+# ------------------------------------------------------------------------------------------------------ every method
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_every_method_keeps_the_contract(method: Method, name: str) -> None:
+    solution, broken = broken_laws(method, *problem_and_oracle(name))
+    assert not broken, solution
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_no_method_is_refused_everywhere(method: Method) -> None:
+    reasons = {}
+    for name in PROBLEMS:
+        solution = solve(problem_and_oracle(name)[0], method, deadline=SECONDS)
+        if solution.status is not Status.refused:
+            return
+        reasons[name] = solution.message
+    pytest.fail(f"{method.name} was refused on every problem: {reasons}")
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_the_wrong_domain_is_refused_with_a_reason(method: Method) -> None:
+    network = random_network(4, 0)
+    solution = solve(network.levels(3) if method.domain == "mixture" else network, method)
+    assert solution.status is Status.refused
+    assert "takes a" in solution.message
+    assert len(solution.message.splitlines()) == 1
+
+
+def test_method_names_are_distinct_and_each_status_has_a_remedy() -> None:
+    assert len({method.name for method in METHODS}) == len(METHODS)
+    assert all(len(status.value) > 20 for status in Status)
+
+
+# ------------------------------------------------------------------------------------------------------- planted bugs
+
+
+class Planted(Method):
+    """A method whose answer is given by a function of the problem."""
+
+    name: ClassVar[str] = "planted"
+    domain: ClassVar[Literal["mixture", "levels"]] = "mixture"
+    exact: ClassVar[bool] = True
+    answer: ClassVar[Callable[[Any], Answer]]
+
+    def refuses(self, problem: Problem) -> str | None:
+        return None
+
+    def run(self, problem: Any, deadline: Deadline, seed: int) -> Answer:
+        return type(self).answer(problem)
+
+
+def planted(domain: str, answer: Callable[[Any], Answer]) -> Method:
+    made = type("Made", (Planted,), {"domain": domain, "answer": staticmethod(answer)})
+    return made()  # type: ignore[no-any-return]
+
+
+def best_mixture(network: TaskNetwork) -> Any:
+    return np.array(solve(network, SimplexQP()).point)
+
+
+def best_levels(levels: LevelsNetwork) -> Any:
+    return np.array(solve(levels, Exhaustive()).point)
+
+
+def sign_error(network: TaskNetwork) -> Answer:
+    flipped = TaskNetwork(-network.utility, network.similarity, beta=network.beta, lam=network.lam)
+    return Answer(best_mixture(flipped))
+
+
+def half_forgotten(network: TaskNetwork) -> Answer:
+    """Minimises -beta u'p + lam p'Sp: the half in front of the quadratic term is missing."""
+    return Answer(best_mixture(TaskNetwork(network.utility, network.similarity, lam=2.0 * network.lam)))
+
+
+def stale(network: TaskNetwork) -> Answer:
+    return Answer(best_mixture(random_network(len(network), 99)))
+
+
+def poor_levels(levels: LevelsNetwork) -> Any:
+    """A feasible point that is not the best."""
+    points = [random_levels(levels, seed) for seed in range(20)]
+    return max(points, key=levels.energy)
+
+
+NETWORK, LEVELS = "full_rank", "levels: full_rank"
+DRIVER_CATCHES: dict[str, tuple[str, Method, str]] = {
+    "sum is 1.001": (NETWORK, planted("mixture", lambda n: Answer(1.001 * best_mixture(n))), "feasible set"),
+    "negative weight": (NETWORK, planted("mixture", lambda n: Answer(np.array([1.2, -0.2, 0, 0, 0]))), "feasible set"),
+    "nan weight": (NETWORK, planted("mixture", lambda n: Answer(np.full(5, np.nan))), "feasible set"),
+    "infinite weight": (NETWORK, planted("mixture", lambda n: Answer(np.full(5, np.inf))), "feasible set"),
+    "one weight for all": (NETWORK, planted("mixture", lambda n: Answer(np.ones(1))), "shape (1,)"),
+    "a column": (NETWORK, planted("mixture", lambda n: Answer(best_mixture(n)[:, None])), "shape (5, 1)"),
+    "nothing": (NETWORK, planted("mixture", lambda n: Answer(None, message="lost it")), "lost it"),
+    "nan level": (LEVELS, planted("levels", lambda x: Answer(np.array([np.nan, 1, 1, 1]))), "feasible set"),
+    "mixture for levels": (LEVELS, planted("levels", lambda x: Answer(best_levels(x) / x.quanta)), "feasible set"),
+    "half levels": (LEVELS, planted("levels", lambda x: Answer(np.array([1.5, 1.5, 1.0, 1.0]))), "feasible set"),
+    "budget exceeded": (LEVELS, planted("levels", lambda x: Answer(np.full(4, 5))), "feasible set"),
+    "bound above the point": (LEVELS, planted("levels", lambda x: Answer(best_levels(x), 100.0)), "lower bound"),
+    "bound above by 1e-6": (
+        LEVELS,
+        planted("levels", lambda x: Answer(best_levels(x), x.energy(best_levels(x)) + 1e-6)),
+        "lower bound",
+    ),
+    "bound is nan": (LEVELS, planted("levels", lambda x: Answer(best_levels(x), np.nan)), "lower bound"),
+}
+CONTRACT_CATCHES: dict[str, tuple[str, Method, str]] = {
+    "sign error": (NETWORK, planted("mixture", sign_error), "exact methods"),
+    "half forgotten": (NETWORK, planted("mixture", half_forgotten), "exact methods"),
+    "stale answer": (NETWORK, planted("mixture", stale), "exact methods"),
+    "uniform always": (NETWORK, planted("mixture", lambda n: Answer(np.full(5, 0.2))), "exact methods"),
+    "poor levels": (LEVELS, planted("levels", lambda x: Answer(poor_levels(x))), "exact methods"),
+    "bound a little too high": (
+        LEVELS,
+        planted("levels", lambda x: Answer(poor_levels(x), x.energy(best_levels(x)) + 1e-6)),
+        "the bound is not above",
+    ),
+    "own energy as the bound": (
+        LEVELS,
+        planted("levels", lambda x: Answer(poor_levels(x), x.energy(poor_levels(x)))),
+        "optimal means",
+    ),
+}
+
+
+@pytest.mark.parametrize("bug", DRIVER_CATCHES)
+def test_the_driver_catches_planted_bugs(bug: str) -> None:
+    name, method, reason = DRIVER_CATCHES[bug]
+    solution, broken = broken_laws(method, *problem_and_oracle(name))
+    assert solution.status is Status.failed
+    assert reason in solution.message
+    assert solution.point is None
+    assert broken
+
+
+@pytest.mark.parametrize("bug", CONTRACT_CATCHES)
+def test_the_contract_catches_planted_bugs(bug: str) -> None:
+    name, method, law = CONTRACT_CATCHES[bug]
+    solution, broken = broken_laws(method, *problem_and_oracle(name))
+    assert any(law in each for each in broken), (solution, broken)
+    if method.domain == "mixture":  # there the certificate is the driver's own: no false claim survives
+        assert solution.status is not Status.optimal
+
+
+def test_a_mixture_methods_own_bound_is_not_used() -> None:
+    problem, _ = problem_and_oracle(NETWORK)
+    uniform = np.full(5, 0.2)
+    claimed = planted("mixture", lambda n: Answer(uniform, n.energy(uniform)))
+    solution = solve(problem, claimed)
+    assert solution.status is Status.bound
+    assert solution.gap > 1e-3
+
+
+def test_the_contract_catches_a_certificate_with_a_sign_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def flipped(network: TaskNetwork, mixture: Any) -> Certificate:
+        gap = max(0.0, -certificate(network, mixture).gap)
+        return Certificate(network.energy(mixture), network.energy(mixture) - gap, gap, 0.0)
+
+    monkeypatch.setattr("taskpgm.inference.driver.certificate", flipped)
+    uniform = planted("mixture", lambda n: Answer(np.full(5, 0.2)))
+    solution, broken = broken_laws(uniform, *problem_and_oracle(NETWORK))
+    assert solution.status is Status.optimal
+    assert any("the bound is not above" in law for law in broken)
+
+
+@pytest.mark.parametrize("domain", ["mixture", "levels"])
+def test_the_contract_passes_methods_that_are_right(domain: str) -> None:
+    name = NETWORK if domain == "mixture" else LEVELS
+    right = planted(domain, lambda p: Answer(best_mixture(p) if domain == "mixture" else best_levels(p)))
+    assert broken_laws(right, *problem_and_oracle(name))[1] == []
+
+
+def test_a_level_that_is_whole_up_to_rounding_is_rounded_not_truncated() -> None:
+    problem, oracle = problem_and_oracle(LEVELS)
+    solution, broken = broken_laws(planted("levels", lambda x: Answer(best_levels(x) - 1e-10)), problem, oracle)
+    assert broken == []
+    assert solution.point is not None
+    assert solution.point.sum() == 5
+
+
+def test_a_weight_below_zero_by_rounding_has_no_certificate_under_a_kl_term() -> None:
+    network = random_network(4, 0, tau=1.0)
+    nearly = planted("mixture", lambda n: Answer(np.array([-1e-12, 0.5, 0.5, 1e-12])))
+    solution = solve(network, nearly)
+    assert solution.status is Status.feasible
+    assert solution.bound == -np.inf
+
+
+def test_the_judge_recomputes_what_a_solution_says() -> None:
+    problem, oracle = problem_and_oracle(NETWORK)
+    forged = Solution("forged", Status.optimal, np.full(5, np.nan), energy=oracle, bound=oracle, gap=0.0)
+    assert judge(problem, forged).status is Status.failed
+    shifted = Solution("shifted", Status.optimal, np.full(5, 0.2), energy=oracle, bound=oracle, gap=0.0)
+    verdict = judge(problem, shifted, reference=solve(problem, SimplexQP()))
+    assert not verdict.proved
+    assert verdict.excess > 1e-3
+    assert "against the reference" in str(verdict)
