@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from taskpgm.divergences import jensen_shannon
     from taskpgm.exact import exact_certificate
     from taskpgm.experts import train_experts
-    from taskpgm.inference import METHODS, Exhaustive, SimplexQP, solve
+    from taskpgm.inference import METHODS, BranchAndBound, Exhaustive, SimplexQP, solve
     from taskpgm.mixture import Mixture
     from taskpgm.network import TaskNetwork, balanced_beta
     from taskpgm.predictive import predict
@@ -34,7 +34,7 @@ _HOME = {
     "divergences": ("jensen_shannon",),
     "exact": ("exact_certificate",),
     "experts": ("train_experts",),
-    "inference": ("METHODS", "Exhaustive", "SimplexQP", "solve"),
+    "inference": ("METHODS", "BranchAndBound", "Exhaustive", "SimplexQP", "solve"),
     "mixture": ("Mixture",),
     "network": ("TaskNetwork", "balanced_beta"),
     "predictive": ("predict",),
@@ -47,6 +47,7 @@ _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
     "METHODS",
+    "BranchAndBound",
     "Exhaustive",
     "ExponentialSimilarity",
     "HeldoutGain",

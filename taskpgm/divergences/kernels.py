@@ -10,7 +10,7 @@ import numpy as np
 from taskpgm.types import FloatArray
 
 
-@numba.njit(parallel=True, cache=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@numba.njit(parallel=True, cache=True, error_model="numpy")
 def pairwise_divergence(probabilities: FloatArray, weights: FloatArray) -> FloatArray:
     """(n, n) from normalised (n, C, V) float64 probabilities and (C,) weights of sum 1; see jensen_shannon."""
     n, contexts, vocabulary = probabilities.shape

@@ -4,11 +4,12 @@ To add a method: write one file with a subclass of Method, and put it into METHO
 there.
 """
 
+from taskpgm.inference.branch_and_bound import BranchAndBound
 from taskpgm.inference.driver import solve
 from taskpgm.inference.exhaustive import Exhaustive
 from taskpgm.inference.method import Answer, Deadline, Method
 from taskpgm.inference.simplex_qp import SimplexQP
 
-METHODS: tuple[Method, ...] = (SimplexQP(), Exhaustive())
+METHODS: tuple[Method, ...] = (SimplexQP(), Exhaustive(), BranchAndBound())
 
-__all__ = ["METHODS", "Answer", "Deadline", "Exhaustive", "Method", "SimplexQP", "solve"]
+__all__ = ["METHODS", "Answer", "BranchAndBound", "Deadline", "Exhaustive", "Method", "SimplexQP", "solve"]

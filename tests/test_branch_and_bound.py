@@ -1,0 +1,142 @@
+"""Branch and bound against enumeration, its kernels against brute force, and instances of others with known answers."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from oracles import level_points
+from strategies import SEEDS, levels_networks, random_network
+
+import taskpgm as tp
+from taskpgm.inference import BranchAndBound
+from taskpgm.inference.branch_and_bound import split_energy
+from taskpgm.inference.branch_kernels import bound_at, cheapest_quanta, descend, envelope, tighten, true_energy
+from taskpgm.levels import LevelsNetwork
+from taskpgm.network import TaskNetwork
+
+
+@given(levels_networks())
+@settings(max_examples=150)
+def test_it_agrees_with_enumeration(problem: LevelsNetwork) -> None:
+    scale = 1.0 + max(float(np.abs(node).max()) for node in problem.node_energies)
+    found, exact = tp.solve(problem, BranchAndBound()), tp.solve(problem, tp.Exhaustive())
+    assert found.energy == pytest.approx(exact.energy, abs=1e-9 * scale)
+    assert found.bound <= exact.energy
+    assert exact.energy - found.bound <= 1e-7 * scale
+
+
+@pytest.mark.parametrize("seed", range(120))
+def test_it_agrees_with_enumeration_on_indefinite_and_tied_energies(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(2, 8))
+    entries = rng.normal(size=(n, n)) if seed % 2 else rng.integers(-1, 2, size=(n, n)).astype(float)
+    network = TaskNetwork(rng.integers(0, 2, size=n), entries + entries.T, beta=float(rng.random()))
+    cap = int(rng.integers(1, 5))
+    problem = network.levels(int(rng.integers(1, n * cap + 1)), cap)
+    found, exact = tp.solve(problem, BranchAndBound()), tp.solve(problem, tp.Exhaustive())
+    assert found.status is tp.Status.optimal
+    assert found.energy == pytest.approx(exact.energy, abs=1e-9)
+
+
+@given(levels_networks(), SEEDS)
+@settings(max_examples=80)
+def test_any_mixture_bounds_every_point_and_rules_out_none_that_is_better(problem: LevelsNetwork, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    coupling, nodes = split_energy(problem)
+    lower, upper = problem.minimum.copy(), problem.maximum.copy()
+    values, slopes = np.zeros(nodes.shape), np.zeros(nodes.shape)
+    envelope(nodes, lower, upper, values, slopes)
+    points = np.array(list(level_points(problem)))
+    p = rng.dirichlet(np.ones(len(points))) @ points  # somewhere between the feasible points
+    taken = np.empty(len(problem), np.int64)
+    bound, dearest, cheapest = bound_at(p, coupling @ p, values, slopes, lower, upper, problem.quanta, taken)
+    energies = np.array([problem.energy(point) for point in points])
+    scale = 1.0 + float(np.abs(nodes).max()) + float(np.abs(coupling).sum()) * problem.quanta**2
+    assert bound <= energies.min() + 1e-12 * scale
+    slack = float(np.median(energies)) - bound
+    tighten(lower, upper, coupling @ p, slopes, taken, slack, dearest, cheapest)
+    better = points[energies < np.median(energies) - 1e-12 * scale]
+    assert np.all((better >= lower) & (better <= upper))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_envelopes_are_the_greatest_convex_functions_below(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    nodes = rng.normal(size=(3, 7))
+    lower, upper = np.array([0, 2, 5]), np.array([6, 4, 5])
+    values, slopes = np.zeros((3, 7)), np.zeros((3, 7))
+    envelope(nodes, lower, upper, values, slopes)
+    for i in range(3):
+        levels = range(lower[i], upper[i] + 1)
+        for v in levels:
+            chords = [
+                nodes[i, a] + (nodes[i, b] - nodes[i, a]) * (v - a) / max(1, b - a)
+                for a, b in product(levels, levels)
+                if a <= v <= b
+            ]
+            assert values[i, v] == pytest.approx(min(chords), abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_cheapest_quanta_are_the_linear_minimum(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    slopes = np.sort(rng.normal(size=(4, 3)), axis=1)
+    gradient, lower, upper = rng.normal(size=4), np.array([0, 1, 0, 0]), np.array([3, 3, 1, 2])
+    taken = np.empty(4, np.int64)
+    dearest, cheapest = cheapest_quanta(gradient, slopes, lower, upper, 5, taken)
+
+    def cost(levels: tuple[int, ...]) -> float:
+        return sum(slopes[i, :v].sum() + gradient[i] * v for i, v in enumerate(levels))
+
+    ranges = [range(low, high + 1) for low, high in zip(lower, upper, strict=True)]
+    assert cost(tuple(taken)) == pytest.approx(min(cost(x) for x in product(*ranges) if sum(x) == 5))
+    assert dearest <= cheapest
+
+
+def test_the_split_energy_is_the_energy() -> None:
+    problem = random_network(6, 3, tau=0.2).levels(5)
+    coupling, nodes = split_energy(problem)
+    for point in level_points(problem):
+        x = np.array(point)
+        assert true_energy(coupling, nodes, x) == pytest.approx(problem.energy(x), abs=1e-12)
+    start = np.array([5, 0, 0, 0, 0, 0])
+    reached = descend(coupling, nodes, problem.minimum, problem.maximum, start)
+    assert reached == pytest.approx(problem.energy(start), abs=1e-12)
+    assert start.sum() == 5
+
+
+def test_stopped_early_it_keeps_a_point_and_an_honest_bound() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(60, 60))
+    problem = TaskNetwork(np.zeros(60), features @ features.T / 60).levels(8, cap=1)
+    full = tp.solve(problem, BranchAndBound())
+    stopped = tp.solve(problem, BranchAndBound(), deadline=0.0)
+    assert full.status is tp.Status.optimal
+    assert stopped.status is tp.Status.timeout
+    assert stopped.bound <= full.energy <= stopped.energy
+    assert problem.violation(stopped.point) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("GKD-b_1_n25_m2", 121.24863),
+        ("GKD-b_6_n25_m7", 4165.53404),
+        ("GKD-b_11_n50_m5", 1795.20603),
+        ("GKD-b_16_n50_m15", 10852.35428),
+    ],
+)
+def test_maximum_diversity_instances_are_proved(shared_data: Path, name: str, known: float) -> None:
+    """Choose m of n at the greatest sum of distances: S = -m^2 D, which is indefinite."""
+    rows = (shared_data / "instances" / "mdp" / f"{name}.txt").read_text().split("\n")
+    n, m = map(int, rows[0].split())
+    distances = np.zeros((n, n))
+    for i, j, value in (row.split() for row in rows[1:] if row.strip()):
+        distances[int(i), int(j)] = distances[int(j), int(i)] = float(value)
+    solution = tp.solve(TaskNetwork(np.zeros(n), -distances * m * m).levels(m, cap=1), BranchAndBound())
+    assert solution.status is tp.Status.optimal
+    assert -solution.energy == pytest.approx(known, abs=5e-6)
