@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from taskpgm.network import DEFAULT_FLOOR, DEFAULT_RHO
 from taskpgm.types import InputError
 
 if TYPE_CHECKING:
+    from taskpgm.comparison import Row
     from taskpgm.mixture import Mixture
     from taskpgm.network import TaskNetwork
     from taskpgm.types import TaskSet
@@ -63,33 +65,36 @@ def run(
     _finish(mixture, tasks, out, fresh, as_json)
 
 
+SimilarityFile = typer.Option(help="CSV: task names as header and first column, symmetric numbers.")
+UtilityFile = typer.Option(help="CSV: a header, then a task name and a number per row.")
+Rho = Annotated[float, typer.Option(min=0.0, help="Strength of the utilities; beta follows from it.")]
+Beta = Annotated[float | None, typer.Option(help="Weight of the utilities, instead of the balanced one.")]
+Lam = Annotated[float, typer.Option(min=0.0, help="Weight of the redundancy term.")]
+Tau = Annotated[float, typer.Option(min=0.0, help="Weight of the pull towards the uniform mixture.")]
+Floor = Annotated[float, typer.Option(min=0.0, max=1.0, help="Least weight of a task, in uniform weights.")]
+
+
 @app.command()
 def solve(
-    similarity: Annotated[Path, typer.Option(help="CSV: task names as header and first column, symmetric numbers.")],
-    utility: Annotated[Path, typer.Option(help="CSV: a header, then a task name and a number per row.")],
+    similarity: Annotated[Path, SimilarityFile],
+    utility: Annotated[Path, UtilityFile],
     out: Annotated[
         Path | None, typer.Option("--out", help="Write the mixture and its proof to this JSON file.")
     ] = None,
-    rho: Annotated[float, typer.Option(min=0.0, help="Strength of the utilities; beta follows from it.")] = 0.5,
-    beta: Annotated[float | None, typer.Option(help="Weight of the utilities, instead of the balanced one.")] = None,
-    lam: Annotated[float, typer.Option(min=0.0, help="Weight of the redundancy term.")] = 1.0,
-    tau: Annotated[float, typer.Option(min=0.0, help="Weight of the pull towards the uniform mixture.")] = 0.0,
-    floor: Annotated[float, typer.Option(min=0.0, max=1.0, help="Least weight of a task, in uniform weights.")] = 0.2,
+    rho: Rho = DEFAULT_RHO,
+    beta: Beta = None,
+    lam: Lam = 1.0,
+    tau: Tau = 0.0,
+    floor: Floor = DEFAULT_FLOOR,
     as_json: Json = False,
 ) -> None:
     """Only the mathematics: a certified mixture from your own similarities and utilities."""
     from taskpgm.inference import SimplexQP
     from taskpgm.inference import solve as solve_network
     from taskpgm.mixture import Mixture
-    from taskpgm.network import TaskNetwork, balanced_beta
-    from taskpgm.tables import read_similarity, read_utility
 
-    names, s = read_similarity(similarity)
-    u = read_utility(utility, names)
-    checked = TaskNetwork(u, s, names)  # before beta is computed from numbers that may not fit
-    chosen = balanced_beta(checked.utility, checked.similarity, lam=lam, rho=rho) if beta is None else beta
-    network = TaskNetwork(u, s, names, beta=chosen, lam=lam, tau=tau, lower=floor / len(names))
-    settings = {"rho": rho if beta is None else None, "beta": chosen, "lam": lam, "tau": tau, "floor": floor}
+    network = _network_from_files(similarity, utility, rho, beta, lam, tau, floor)
+    settings = {"rho": rho if beta is None else None, "beta": network.beta, "lam": lam, "tau": tau, "floor": floor}
     solution = solve_network(network, SimplexQP())
     mixture = Mixture.from_solution(network, solution, details={"settings": settings})
     if out is not None:
@@ -101,6 +106,41 @@ def solve(
     _print_energy(mixture)
     if out is not None:
         print(f"Written to {out}; check it with: taskpgm verify {out}")
+
+
+@app.command()
+def compare(
+    quanta: Annotated[int, typer.Option(min=1, help="Into how many equal parts the budget is cut.")],
+    similarity: Annotated[Path | None, SimilarityFile] = None,
+    utility: Annotated[Path | None, UtilityFile] = None,
+    mixture: Annotated[Path | None, typer.Option(help="A mixture.json, instead of the two CSV files.")] = None,
+    cap: Annotated[int | None, typer.Option(min=1, help="Most parts of one task; 1 selects tasks.")] = None,
+    deadline: Annotated[float, typer.Option(min=0.0, help="Seconds for each method.")] = 10.0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the methods that draw random numbers.")] = 0,
+    rho: Rho = DEFAULT_RHO,
+    beta: Beta = None,
+    lam: Lam = 1.0,
+    tau: Tau = 0.0,
+    floor: Floor = 0.0,
+    as_json: Json = False,
+) -> None:
+    """Every inference method on the same discrete network, each answer judged; JSON is one line per method."""
+    from taskpgm.comparison import compare as compare_methods
+    from taskpgm.inference import METHODS
+    from taskpgm.mixture import Mixture
+
+    if mixture is not None and similarity is None and utility is None:
+        network = Mixture.from_json(mixture).network
+    elif mixture is None and similarity is not None and utility is not None:
+        network = _network_from_files(similarity, utility, rho, beta, lam, tau, floor)
+    else:
+        raise InputError("give either --mixture, or both --similarity and --utility.")
+    rows = compare_methods(network.levels(quanta, cap), METHODS, deadline=deadline, seed=seed)
+    if as_json:
+        for row in rows:
+            print(json.dumps(row.as_dict(), ensure_ascii=False))
+    else:
+        _print_comparison(rows)
 
 
 @app.command()
@@ -156,6 +196,41 @@ def _finish(mixture: Mixture, tasks: TaskSet, out: Path, fresh: bool, as_json: b
         print(f"Nothing left to do: {out} already holds this run's mixture.")
     path = out / "mixture.json"
     print(f"Written to {path}; check it with: taskpgm verify {path}")
+
+
+def _network_from_files(
+    similarity: Path, utility: Path, rho: float, beta: float | None, lam: float, tau: float, floor: float
+) -> TaskNetwork:
+    from taskpgm.network import TaskNetwork, balanced_beta
+    from taskpgm.tables import read_similarity, read_utility
+
+    names, s = read_similarity(similarity)
+    checked = TaskNetwork(read_utility(utility, names), s, names)  # before beta is computed from what may not fit
+    u, s = checked.utility, checked.similarity
+    chosen = balanced_beta(u, s, lam=lam, rho=rho) if beta is None else beta
+    return TaskNetwork(u, s, names, beta=chosen, lam=lam, tau=tau, lower=floor / len(names))
+
+
+def _print_comparison(rows: list[Row]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="Methods, best energy first")
+    for heading in ("method", "status", "energy", "excess", "gap", "seconds", "remark"):
+        table.add_column(heading, justify="left" if heading in ("method", "status", "remark") else "right")
+    for row in rows:
+        verdict = row.verdict
+        found = verdict.energy < float("inf")
+        table.add_row(
+            verdict.method,
+            "proved" if verdict.proved else verdict.status.name,
+            f"{verdict.energy:.9g}" if found else "",
+            f"{verdict.excess:.2g}" if found else "",
+            f"{verdict.gap:.2g}" if verdict.gap < float("inf") else "",
+            f"{row.seconds:.3f}",
+            verdict.message if row.trusted else f"NOT TRUSTED: {row.reason}",
+        )
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
 def _print_table(mixture: Mixture) -> None:
