@@ -39,7 +39,7 @@ class Row:
             "method": verdict.method,
             "status": verdict.status.name,
             **{name: value if math.isfinite(value) else None for name, value in numbers.items()},
-            "proved": verdict.proved,
+            "proved": verdict.proved and self.trusted,
             "seconds": self.seconds,
             "trusted": self.trusted,
             "message": verdict.message or self.reason,
@@ -58,7 +58,11 @@ def compare(problem: Problem, methods: Sequence[Method], *, deadline: float | No
         solution = solve(problem, method, deadline=deadline, seed=seed)
         runs.append((solution, time.perf_counter() - start, reason))
     reference = min((solution for solution, _, reason in runs if not reason), key=lambda s: s.energy, default=None)
-    rows = [Row(judge(problem, solution, reference), seconds, not reason, reason) for solution, seconds, reason in runs]
+    rows = []
+    for solution, seconds, reason in runs:
+        if not reason and reference is not None and solution.bound > reference.energy + ENERGY_TOLERANCE:
+            reason = f"its bound {solution.bound:.9g} is above the energy that {reference.method} reached"
+        rows.append(Row(judge(problem, solution, reference), seconds, not reason, reason))
     return sorted(rows, key=lambda row: (row.verdict.energy, not row.verdict.proved, row.seconds))
 
 
