@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -19,13 +19,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from taskpgm.storage import read_text
 from taskpgm.types import InputError
 
+Momentum: TypeAlias = Annotated[float, Field(ge=0.0, lt=1.0)]
 ROLES = ("prompt", "completion", "instruction", "input", "output", "target", "messages")
 
 
 class Settings(BaseModel):
     """A section of the configuration: frozen, and closed to unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class TaskSource(Settings):
@@ -103,7 +104,7 @@ class TrainingSettings(Settings):
     steps: int = Field(default=100, ge=1)
     batch_size: int = Field(default=32, ge=1)
     learning_rate: float = Field(default=2e-5, gt=0.0)
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Momentum, Momentum] = (0.9, 0.999)
     weight_decay: float = Field(default=0.0, ge=0.0)
     warmup_steps: int = Field(default=10, ge=0)
     schedule: Literal["linear", "cosine", "constant_with_warmup"] = "linear"
@@ -158,7 +159,7 @@ class EnergySettings(Settings):
     beta: float | None = None
     rho: float = Field(default=0.5, ge=0.0)
     tau: float = Field(default=0.0, ge=0.0)
-    prior: dict[str, float] | None = None
+    prior: dict[str, Annotated[float, Field(gt=0.0)]] | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> EnergySettings:
@@ -228,6 +229,8 @@ def read_yaml(path: Path) -> Any:
         place = getattr(error, "problem_mark", None)
         where = f", line {place.line + 1}" if place else ""
         raise InputError(f"{path}: not valid YAML{where}: {getattr(error, 'problem', error)}.") from error
+    except (ValueError, RecursionError) as error:  # a date in month 13, or nesting without end
+        raise InputError(f"{path}: not usable YAML ({error}).") from error
 
 
 def validated(kind: type[RunConfig], values: Any, source: str, relative_to: Path) -> RunConfig:

@@ -113,6 +113,8 @@ def parse_json(text: str, source: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise InputError(f"{source}: not valid JSON ({error.msg}, line {error.lineno}).") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or nesting as deep
+        raise InputError(f"{source}: not usable JSON ({error}).") from error
 
 
 def read_text(path: Path) -> str:
@@ -129,6 +131,8 @@ def read_text(path: Path) -> str:
         raise InputError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8.") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
+    except ValueError as error:
+        raise InputError(f"{str(path)!r}: not the name of a file ({error}).") from error
 
 
 def _umask() -> int:

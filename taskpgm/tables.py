@@ -50,7 +50,11 @@ def read_utility(path: Path, names: tuple[str, ...]) -> FloatArray:
 
 
 def _rows(path: Path) -> list[list[str]]:
-    rows = [row for row in csv.reader(io.StringIO(read_text(path), newline="")) if any(cell.strip() for cell in row)]
+    reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
+    try:
+        rows = [row for row in reader if any(cell.strip() for cell in row)]
+    except csv.Error as error:
+        raise InputError(f"{path}, line {reader.line_num}: not valid CSV ({error}).") from error
     if len(rows) < 2:
         raise InputError(f"{path}: expected a header row with names and at least one row below it.")
     return rows

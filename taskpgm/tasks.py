@@ -20,7 +20,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from taskpgm.config import RunConfig, SplitSettings, TaskSource, as_sources, explain, read_yaml, resolve_path
-from taskpgm.storage import parse_json, read_json, read_text
+from taskpgm.storage import parse_json, read_json, read_text, versions
 from taskpgm.types import Example, InputError, Task, TaskSet
 
 LAYOUTS: tuple[tuple[str, ...], ...] = (
@@ -65,6 +65,9 @@ def split_tasks(named: Iterable[tuple[str, Sequence[Example], str]], splits: Spl
     splits = splits or SplitSettings()
     tasks = tuple(_split(name, examples, family, splits) for name, examples, family in named)
     names = Counter(task.name for task in tasks)
+    unwritable = [name for name in names if name.encode("utf-8", "replace").decode() != name]
+    if unwritable:
+        raise InputError(f"task name {unwritable[0]!r}: not valid Unicode; give the task another name (name: ...).")
     repeated = [name for name, count in names.items() if count > 1]
     if repeated:
         raise InputError(f"duplicate task name {repeated[0]!r}: give each task a name of its own (name: ...).")
@@ -83,7 +86,8 @@ def read_examples(source: TaskSource) -> list[Example]:
     rows, kind = _read_hub(source) if source.hub else _read_file(Path(source.path or ""))
     if not rows:
         raise InputError(f"{place}: the task is empty; it needs examples.")
-    roles = _roles(rows[0], source, place)
+    columns = dict.fromkeys(column for row in rows for column in row)  # the first row may lack an optional one
+    roles = _roles(columns, source, place)
     templates = _templates(source, roles, kind)
     return [_example(row, roles, templates, f"{place}, row {i}") for i, row in enumerate(rows, start=1)]
 
@@ -137,9 +141,9 @@ def _read_file(path: Path) -> tuple[list[Mapping[str, Any]], str]:
     if suffix == ".csv":
         reader = csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True)
         try:
-            return list(reader), "table"
+            return [_whole_row(row, f"{path}, line {reader.line_num}") for row in reader], "table"
         except csv.Error as error:
-            raise InputError(f"{path}, line {reader.line_num}: not valid CSV ({error}).") from error
+            raise InputError(f"{path}, line {reader.reader.line_num}: not valid CSV ({error}).") from error
     if suffix in (".jsonl", ".ndjson"):
         return _json_lines(path), "table"
     if suffix == ".json":
@@ -152,6 +156,12 @@ def _read_file(path: Path) -> tuple[list[Mapping[str, Any]], str]:
     raise InputError(f"{path}: unknown file type {suffix!r}; use .json, .jsonl, .csv or .parquet.")
 
 
+def _whole_row(row: Mapping[Any, Any], place: str) -> Mapping[str, Any]:
+    if None in row:  # where DictReader puts the cells beyond the header
+        raise InputError(f"{place}: more cells than the header has; put text that contains commas in quotes.")
+    return row
+
+
 def _json_lines(path: Path) -> list[Mapping[str, Any]]:
     rows = []
     for i, line in enumerate(read_text(path).split("\n"), start=1):
@@ -162,6 +172,7 @@ def _json_lines(path: Path) -> list[Mapping[str, Any]]:
 
 
 def _read_parquet(path: Path) -> list[Mapping[str, Any]]:
+    versions("pyarrow")
     import pyarrow
     import pyarrow.parquet
 
@@ -170,18 +181,23 @@ def _read_parquet(path: Path) -> list[Mapping[str, Any]]:
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file.") from error
     except (pyarrow.ArrowException, OSError) as error:
-        raise InputError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]}).") from error
+        raise InputError(f"{path}: not a readable Parquet file ({_first_line(error)}).") from error
     return rows
 
 
 def _read_hub(source: TaskSource) -> tuple[list[Mapping[str, Any]], str]:
+    versions("datasets")
     import datasets
 
     try:
         rows = datasets.load_dataset(source.hub, source.subset, split=source.split, revision=source.revision)
     except (datasets.exceptions.DatasetsError, OSError, ValueError) as error:
-        raise InputError(f"hub data set {source.hub!r}: cannot be loaded ({str(error).splitlines()[0]}).") from error
+        raise InputError(f"hub data set {source.hub!r}: cannot be loaded ({_first_line(error)}).") from error
     return [dict(row) for row in rows], "table"
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _mapping(value: Any, place: str) -> Mapping[str, Any]:
@@ -246,7 +262,7 @@ def _plain_prompt(texts: Mapping[str, str]) -> str:
 def _formatted(template: str, texts: Mapping[str, str], place: str) -> str:
     try:
         return template.format_map(texts)
-    except (KeyError, ValueError, IndexError, AttributeError) as error:
+    except (KeyError, ValueError, IndexError, AttributeError, TypeError) as error:
         raise InputError(f"{place}: template {template!r} does not fit; it may use {sorted(texts)}.") from error
 
 

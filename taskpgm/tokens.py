@@ -153,7 +153,9 @@ def _tokenize_examples(examples: Sequence[Example], tokenizer: Any, place: str) 
 
 
 def _ids(tokenizer: Any, texts: Iterable[str]) -> list[list[int]]:
-    ids: list[list[int]] = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+    whole = [text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for text in texts]  # no half characters
+    # verbose: too long an example is ours to refuse, in one line
+    ids: list[list[int]] = tokenizer(whole, add_special_tokens=False, verbose=False)["input_ids"]
     return ids
 
 
