@@ -122,9 +122,8 @@ def print_table(records: list[dict[str, Any]]) -> None:
         excesses = [excess for _, excess in runs if np.isfinite(excess)]
         worst = f"{max(excesses):.2g}" if excesses else "-"
         note = f"  ({refused} refused)" if refused else ""
-        print(
-            f"{tasks:>5} {quanta:>6} {cap:>3}  {method:<22} {proved:>3}/{len(runs):<3} {seconds:>9.3f} {worst:>12}{note}"
-        )
+        shape = f"{tasks:>5} {quanta:>6} {cap:>3}"
+        print(f"{shape}  {method:<22} {proved:>3}/{len(runs):<3} {seconds:>9.3f} {worst:>12}{note}")
 
 
 def _finite(value: float) -> float | None:

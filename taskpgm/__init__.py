@@ -17,7 +17,19 @@ if TYPE_CHECKING:
     from taskpgm.divergences import jensen_shannon
     from taskpgm.exact import exact_certificate
     from taskpgm.experts import train_experts
-    from taskpgm.inference import METHODS, BranchAndBound, Exhaustive, SimplexQP, solve
+    from taskpgm.inference import (
+        METHODS,
+        BranchAndBound,
+        Exhaustive,
+        GreedySelection,
+        LargestRemainder,
+        PgmpyElimination,
+        PgmpyJunctionTree,
+        SimplexQP,
+        SimulatedAnnealing,
+        SwapSearch,
+        solve,
+    )
     from taskpgm.mixture import Mixture
     from taskpgm.network import TaskNetwork, balanced_beta
     from taskpgm.predictive import predict
@@ -34,7 +46,19 @@ _HOME = {
     "divergences": ("jensen_shannon",),
     "exact": ("exact_certificate",),
     "experts": ("train_experts",),
-    "inference": ("METHODS", "BranchAndBound", "Exhaustive", "SimplexQP", "solve"),
+    "inference": (
+        "METHODS",
+        "BranchAndBound",
+        "Exhaustive",
+        "GreedySelection",
+        "LargestRemainder",
+        "PgmpyElimination",
+        "PgmpyJunctionTree",
+        "SimplexQP",
+        "SimulatedAnnealing",
+        "SwapSearch",
+        "solve",
+    ),
     "mixture": ("Mixture",),
     "network": ("TaskNetwork", "balanced_beta"),
     "predictive": ("predict",),
@@ -50,19 +74,25 @@ __all__ = [
     "BranchAndBound",
     "Exhaustive",
     "ExponentialSimilarity",
+    "GreedySelection",
     "HeldoutGain",
     "InputError",
+    "LargestRemainder",
     "Learnability",
     "LinearSimilarity",
     "LoraSettings",
     "Mixture",
+    "PgmpyElimination",
+    "PgmpyJunctionTree",
     "ProbeSettings",
     "Representativeness",
     "SimplexQP",
+    "SimulatedAnnealing",
     "Solution",
     "SplitSettings",
     "Status",
     "Supplied",
+    "SwapSearch",
     "TaskNetwork",
     "TaskSource",
     "TrainingSettings",

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from taskpgm.storage import content_hash, file_hash
+from taskpgm.storage import content_hash, file_hash, first_line
 from taskpgm.types import InputError
 
 MODEL_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
@@ -49,7 +49,7 @@ def load_tokenizer(base: Base) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(base.path)
     except (OSError, ValueError) as error:
-        raise InputError(f"model {str(base.path)!r}: its tokenizer cannot be loaded ({_first_line(error)}).") from error
+        raise InputError(f"model {str(base.path)!r}: its tokenizer cannot be loaded ({first_line(error)}).") from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
@@ -62,7 +62,7 @@ def load_model_config(base: Base) -> Any:
     try:
         return AutoConfig.from_pretrained(base.path)
     except (OSError, ValueError) as error:
-        raise InputError(f"model {str(base.path)!r}: cannot be loaded ({_first_line(error)}).") from error
+        raise InputError(f"model {str(base.path)!r}: cannot be loaded ({first_line(error)}).") from error
 
 
 def load_model(path: Path, precision: str = "float32") -> Any:
@@ -76,7 +76,7 @@ def load_model(path: Path, precision: str = "float32") -> Any:
     try:
         model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, precision), use_safetensors=True)
     except (OSError, ValueError) as error:
-        raise InputError(f"model {str(path)!r}: cannot be loaded ({_first_line(error)}).") from error
+        raise InputError(f"model {str(path)!r}: cannot be loaded ({first_line(error)}).") from error
     return model.to(device()).eval()
 
 
@@ -109,7 +109,7 @@ def _from_hub(name: str, revision: str | None) -> Base:
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise InputError(
             f"model {name!r}: unknown, neither a folder here nor a model that the hub can give now"
-            f" ({_first_line(error)})."
+            f" ({first_line(error)})."
         ) from error
     commit = Path(path).name  # the hub's cache names a snapshot's folder after its commit
     return Base(Path(path), content_hash({"hub": name, "commit": commit}))
@@ -128,7 +128,3 @@ def _checked(base: Base, name: str) -> Base:
             f"model {name!r}: no .safetensors weights; convert it (other formats can run code on loading)."
         )
     return base
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -135,6 +135,11 @@ def read_text(path: Path) -> str:
         raise InputError(f"{str(path)!r}: not the name of a file ({error}).") from error
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text that says anything, for a message of one line."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

@@ -20,7 +20,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from taskpgm.config import RunConfig, SplitSettings, TaskSource, as_sources, explain, read_yaml, resolve_path
-from taskpgm.storage import parse_json, read_json, read_text, versions
+from taskpgm.storage import first_line, parse_json, read_json, read_text, versions
 from taskpgm.types import Example, InputError, Task, TaskSet
 
 LAYOUTS: tuple[tuple[str, ...], ...] = (
@@ -181,7 +181,7 @@ def _read_parquet(path: Path) -> list[Mapping[str, Any]]:
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file.") from error
     except (pyarrow.ArrowException, OSError) as error:
-        raise InputError(f"{path}: not a readable Parquet file ({_first_line(error)}).") from error
+        raise InputError(f"{path}: not a readable Parquet file ({first_line(error)}).") from error
     return rows
 
 
@@ -192,12 +192,8 @@ def _read_hub(source: TaskSource) -> tuple[list[Mapping[str, Any]], str]:
     try:
         rows = datasets.load_dataset(source.hub, source.subset, split=source.split, revision=source.revision)
     except (datasets.exceptions.DatasetsError, OSError, ValueError) as error:
-        raise InputError(f"hub data set {source.hub!r}: cannot be loaded ({_first_line(error)}).") from error
+        raise InputError(f"hub data set {source.hub!r}: cannot be loaded ({first_line(error)}).") from error
     return [dict(row) for row in rows], "table"
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _mapping(value: Any, place: str) -> Mapping[str, Any]:

@@ -4,12 +4,42 @@ To add a method: write one file with a subclass of Method, and put it into METHO
 there.
 """
 
+from taskpgm.inference.annealing import SimulatedAnnealing
 from taskpgm.inference.branch_and_bound import BranchAndBound
 from taskpgm.inference.driver import solve
 from taskpgm.inference.exhaustive import Exhaustive
+from taskpgm.inference.greedy import GreedySelection
 from taskpgm.inference.method import Answer, Deadline, Method
+from taskpgm.inference.pgmpy_exact import PgmpyElimination, PgmpyJunctionTree
+from taskpgm.inference.rounding import LargestRemainder
 from taskpgm.inference.simplex_qp import SimplexQP
+from taskpgm.inference.swap_search import SwapSearch
 
-METHODS: tuple[Method, ...] = (SimplexQP(), Exhaustive(), BranchAndBound())
+METHODS: tuple[Method, ...] = (
+    SimplexQP(),
+    Exhaustive(),
+    BranchAndBound(),
+    PgmpyElimination(),
+    PgmpyJunctionTree(),
+    LargestRemainder(),
+    GreedySelection(),
+    SwapSearch(),
+    SimulatedAnnealing(),
+)
 
-__all__ = ["METHODS", "Answer", "BranchAndBound", "Deadline", "Exhaustive", "Method", "SimplexQP", "solve"]
+__all__ = [
+    "METHODS",
+    "Answer",
+    "BranchAndBound",
+    "Deadline",
+    "Exhaustive",
+    "GreedySelection",
+    "LargestRemainder",
+    "Method",
+    "PgmpyElimination",
+    "PgmpyJunctionTree",
+    "SimplexQP",
+    "SimulatedAnnealing",
+    "SwapSearch",
+    "solve",
+]

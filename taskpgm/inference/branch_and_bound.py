@@ -24,13 +24,15 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from taskpgm.inference.method import Answer, Deadline, Method
+from taskpgm.inference.swap_search import SwapSearch
 from taskpgm.judge import Problem
 from taskpgm.levels import LevelsNetwork
-from taskpgm.types import FloatArray, IntArray
+from taskpgm.types import FloatArray
 
 PRUNE_TOLERANCE = 1e-10
 NODES_PER_CALL = 200
 FIRST_CAPACITY = 256
+RESTARTS = 3
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,14 @@ class BranchAndBound(Method):
         return None
 
     def run(self, problem: LevelsNetwork, deadline: Deadline, seed: int) -> Answer:
-        from taskpgm.inference.branch_kernels import descend, search
+        from taskpgm.inference.branch_kernels import search, true_energy
 
         coupling, nodes = split_energy(problem)
         tolerance = PRUNE_TOLERANCE * max(1.0, float(np.abs(nodes).max()))
-        incumbent = _first_levels(problem)
-        energy = descend(coupling, nodes, problem.minimum, problem.maximum, incumbent)
+        first = SwapSearch(restarts=RESTARTS).run(problem, deadline, seed).point
+        assert first is not None
+        incumbent = np.array(first, dtype=np.int64)
+        energy = float(true_energy(coupling, nodes, incumbent))
         boxes = np.stack([problem.minimum, problem.maximum])[None].repeat(FIRST_CAPACITY, axis=0)
         starts = incumbent.astype(np.float64)[None].repeat(FIRST_CAPACITY, axis=0)
         bounds, waiting, visited = np.full(FIRST_CAPACITY, -np.inf), 1, 0
@@ -96,12 +100,3 @@ def split_energy(problem: LevelsNetwork) -> tuple[FloatArray, FloatArray]:
 def _shift_error(coupling: FloatArray, quanta: int) -> float:
     """By how much a bound may be too high because the shifted coupling is semidefinite only up to rounding."""
     return float(np.finfo(np.float64).eps * len(coupling) * np.abs(coupling).sum(axis=1).max() * quanta**2)
-
-
-def _first_levels(problem: LevelsNetwork) -> IntArray:
-    """Feasible levels to start from: the quanta dealt out in turn."""
-    levels = problem.minimum.copy()
-    while levels.sum() < problem.quanta:
-        room = np.flatnonzero(levels < problem.maximum)
-        levels[room[np.argsort(levels[room], kind="stable")[: problem.quanta - levels.sum()]]] += 1
-    return levels

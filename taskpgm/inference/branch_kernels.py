@@ -168,32 +168,6 @@ def into_box(coupling: Any, slopes: Any, lower: Any, upper: Any, budget: int, p:
 
 
 @jit
-def descend(coupling: Any, nodes: Any, lower: Any, upper: Any, levels: Any) -> float:
-    """Steepest descent by moving one quantum between two tasks, in place; returns the energy reached."""
-    n = len(levels)
-    gradient = coupling @ levels.astype(np.float64)
-    while True:
-        best, giver, taker = -1e-14, -1, -1
-        for i in range(n):
-            if levels[i] >= upper[i]:
-                continue
-            gain = gradient[i] + 0.5 * coupling[i, i] + nodes[i, levels[i] + 1] - nodes[i, levels[i]]
-            for j in range(n):
-                if j == i or levels[j] <= lower[j]:
-                    continue
-                change = gain - gradient[j] + 0.5 * coupling[j, j] - coupling[i, j]
-                change += nodes[j, levels[j] - 1] - nodes[j, levels[j]]
-                if change < best:
-                    best, giver, taker = change, j, i
-        if taker < 0:
-            return true_energy(coupling, nodes, levels)
-        levels[taker] += 1
-        levels[giver] -= 1
-        for k in range(n):
-            gradient[k] += coupling[k, taker] - coupling[k, giver]
-
-
-@jit
 def tighten(
     lower: Any, upper: Any, gradient: Any, slopes: Any, taken: Any, slack: float, dearest: float, cheapest: float
 ) -> bool:
@@ -292,10 +266,8 @@ def search(
                 bound = max(bound, here)
                 whole = true_energy(coupling, nodes, taken)
                 if whole < energy - 1e-13 * (1.0 + abs(energy)):
-                    whole = descend(coupling, nodes, boxes[waiting, 0], boxes[waiting, 1], taken)
-                    incumbent[:] = taken
                     energy = whole
-                    cheapest_quanta(gradient, slopes, lower, upper, budget, taken)
+                    incumbent[:] = taken
                 if bound >= energy - tolerance:
                     pruned = True
                     break
