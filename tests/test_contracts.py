@@ -182,6 +182,7 @@ DRIVER_CATCHES: dict[str, tuple[str, Method, str]] = {
     "infinite weight": (NETWORK, planted("mixture", lambda n: Answer(np.full(5, np.inf))), "feasible set"),
     "one weight for all": (NETWORK, planted("mixture", lambda n: Answer(np.ones(1))), "shape (1,)"),
     "a column": (NETWORK, planted("mixture", lambda n: Answer(best_mixture(n)[:, None])), "shape (5, 1)"),
+    "division by zero": (NETWORK, planted("mixture", lambda n: Answer(np.full(5, 1 // 0))), "ZeroDivisionError"),
     "nothing": (NETWORK, planted("mixture", lambda n: Answer(None, message="lost it")), "lost it"),
     "nan level": (LEVELS, planted("levels", lambda x: Answer(np.array([np.nan, 1, 1, 1]))), "feasible set"),
     "mixture for levels": (LEVELS, planted("levels", lambda x: Answer(best_levels(x) / x.quanta)), "feasible set"),

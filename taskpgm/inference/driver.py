@@ -15,6 +15,7 @@ import numpy as np
 from taskpgm.inference.method import Answer, Deadline, Method
 from taskpgm.judge import ENERGY_TOLERANCE, FEASIBILITY_TOLERANCE, GAP_TOLERANCE, Problem, certificate
 from taskpgm.network import TaskNetwork
+from taskpgm.storage import first_line
 from taskpgm.types import Solution, Status, readonly
 
 DOMAINS = {"mixture": "a TaskNetwork (a continuous mixture)", "levels": "a LevelsNetwork (network.levels(quanta))"}
@@ -38,7 +39,11 @@ def solve(problem: Problem, method: Method, *, deadline: float | None = None, se
     reason = method.refuses(problem)
     if reason is not None:
         return Solution(method.name, Status.refused, message=reason)
-    return _judged(problem, method, method.run(problem, Deadline(deadline), seed))
+    try:
+        answer = method.run(problem, Deadline(deadline), seed)
+    except Exception as error:  # whatever a solver of others raises, a comparison goes on and says so
+        return Solution(method.name, Status.failed, message=f"{type(error).__name__}: {first_line(error)}")
+    return _judged(problem, method, answer)
 
 
 def _judged(problem: Problem, method: Method, answer: Answer) -> Solution:
