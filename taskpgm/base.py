@@ -9,6 +9,7 @@ For example:
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,15 +83,24 @@ def load_model(path: Path, precision: str = "float32") -> Any:
 
 @contextlib.contextmanager
 def torch_threads(count: int | None) -> Iterator[None]:
-    """Run a block with this many processor threads in torch; None leaves them as they are."""
+    """Run a block with this many processor threads in torch; None is OMP_NUM_THREADS, else all cores.
+
+    The number is always set, since other libraries (numba's parallel kernels) change it behind torch's back, and the
+    last digits of sums, and so of trained weights, depend on it.
+    """
     import torch
 
     before = torch.get_num_threads()
-    torch.set_num_threads(before if count is None else count)
+    torch.set_num_threads(_default_threads() if count is None else count)
     try:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _default_threads() -> int:
+    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    return int(asked) if asked.isdigit() and int(asked) > 0 else os.cpu_count() or 1
 
 
 def device() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from pathlib import Path
@@ -165,6 +166,9 @@ def verify(
 
 def main() -> None:
     """Entry point: bad input and the system's refusals end with one line and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot show a task's name must not end the run
+            stream.reconfigure(errors="backslashreplace")
     try:
         app(prog_name="taskpgm")
     except InputError as error:

@@ -110,9 +110,9 @@ class TrainingSettings(Settings):
     schedule: Literal["linear", "cosine", "constant_with_warmup"] = "linear"
     max_grad_norm: float = Field(default=1.0, gt=0.0)
     precision: Literal["float32", "bfloat16"] = "float32"
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     threads: int | None = Field(default=None, ge=1)
-    """Processor threads for torch, which last digits depend on; all cores where not given. Small models want 1."""
+    """Processor threads for torch, which last digits depend on; OMP_NUM_THREADS or all cores where not given."""
     lora: LoraSettings | None = None
     snapshots: tuple[float, ...] = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0)
     """Shares of the steps after which the expert's loss on every task's probes is kept."""
@@ -153,7 +153,7 @@ class EnergySettings(Settings):
     similarity: Literal["exponential", "linear"] = "exponential"
     kappa: float = Field(default=10.0, gt=0.0)
     utility: Literal["learnability", "heldout_gain", "representativeness", "supplied"] = "learnability"
-    target_weights: dict[str, float] | None = None
+    target_weights: dict[str, Annotated[float, Field(ge=0.0)]] | None = None
     supplied: dict[str, float] | None = None
     lam: float = Field(default=1.0, ge=0.0)
     beta: float | None = None

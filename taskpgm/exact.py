@@ -56,15 +56,18 @@ def exact_certificate(network: TaskNetwork, mixture: ArrayLike) -> ExactCertific
     gradient = [lam * s - beta * x for s, x in zip(interaction, u, strict=True)]
     slack = Fraction(0)
     if network.tau > 0.0:
-        if min(p) <= 0:
+        free = [low < high for low, high in zip(lower, upper, strict=True)]  # a fixed weight has no slope to follow
+        if min(x for x, moves in zip(p, free, strict=True) if moves or x > 0) <= 0:
             raise InputError(
                 "no certificate: with tau > 0 every weight must be positive; a weight of 0 has an infinite slope."
             )
-        tau = Fraction(network.tau)
-        low, high = zip(*(_log_interval(a / b) for a, b in zip(p, _rational(network.prior), strict=True)), strict=True)
-        energy += tau * _dot(p, high)
-        gradient = [g + tau * (x + 1) for g, x in zip(gradient, low, strict=True)]
-        slack = tau * max(b - a for a, b in zip(low, high, strict=True))
+        tau, prior = Fraction(network.tau), _rational(network.prior)
+        logs = [_log_interval(a / b) if a > 0 else (Fraction(0), Fraction(0)) for a, b in zip(p, prior, strict=True)]
+        energy += tau * _dot(p, [high for _, high in logs])
+        gradient = [
+            g + tau * (low + 1) if moves else g for g, (low, _), moves in zip(gradient, logs, free, strict=True)
+        ]
+        slack = tau * max(high - low for low, high in logs)
     vertex = minimize_linear(gradient, lower, upper)
     gap = _dot(gradient, [a - b for a, b in zip(p, vertex, strict=True)]) + 2 * slack
     gap += lam * _curvature_deficit(network.similarity)

@@ -27,12 +27,13 @@ from taskpgm.storage import (
     atomic_directory,
     canonical_json,
     content_hash,
+    first_line,
     read_json,
     remove_partial,
     versions,
     write_atomic,
 )
-from taskpgm.tokens import TokenExample, TokenTask, context_window, make_probes, pad_batch, tokenize
+from taskpgm.tokens import TokenExample, TokenTask, chosen_probes, context_window, make_probes, pad_batch, tokenize
 from taskpgm.types import FloatArray, InputError, Probes, TaskSet, readonly
 
 SCHEMA = 1
@@ -294,8 +295,11 @@ def _trainable(base: Base, training: TrainingSettings) -> Any:
         target_modules=targets if isinstance(targets, str) else list(targets),
         task_type="CAUSAL_LM",
     )
-    with _without_peft_deprecations():
-        return get_peft_model(model, adapter)
+    try:
+        with _without_peft_deprecations():
+            return get_peft_model(model, adapter)
+    except ValueError as error:  # modules that this model does not have
+        raise InputError(f"training.lora does not fit the model: {first_line(error)}") from error
 
 
 @contextlib.contextmanager
@@ -324,5 +328,7 @@ def _expert_key(
 
 def probes_key(tasks: Sequence[TokenTask], probes: ProbeSettings) -> str:
     """The hash of the probes of all tasks, by name."""
-    rows = {task.name: [[list(row.ids), row.target_start] for row in task.probe[: probes.per_task]] for task in tasks}
+    rows = {
+        task.name: [[list(row.ids), row.target_start] for row in chosen_probes(task, probes.per_task)] for task in tasks
+    }
     return content_hash(rows)

@@ -67,7 +67,10 @@ def certificate(network: TaskNetwork, mixture: ArrayLike) -> Certificate:
     rounding.
     """
     p = np.asarray(mixture, dtype=np.float64)
-    energy, gradient = network.energy(p), network.gradient(p)
+    energy = network.energy(p)
+    gradient = np.where(
+        network.lower < network.upper, network.gradient(p), 0.0
+    )  # a fixed weight has no slope to follow
     if not np.all(np.isfinite(gradient)):
         return Certificate(energy, -np.inf, np.inf, network.violation(p))
     vertex = np.array(minimize_linear(gradient.tolist(), network.lower.tolist(), network.upper.tolist()))

@@ -179,6 +179,9 @@ def _check_names(tasks: TaskSet, energy: EnergySettings, feasible: FeasibleSetti
     }
     for section, values in sections.items():
         _check_known(values or {}, tasks.names, section)
+    missing = [name for name in tasks.names if energy.supplied is not None and name not in energy.supplied]
+    if missing:
+        raise InputError(f"energy.supplied: no value for task {missing[0]!r}; every task needs one.")
     _network(tasks.names, np.zeros(len(tasks)), np.eye(len(tasks)), 0.0, energy, feasible)
 
 

@@ -35,6 +35,7 @@ ALPACA = (
     " request.\n\n### Instruction:\n{instruction}\n\n{input_block}### Response:\n"
 )
 SHOWN_NOTES = 3
+LONGEST_CELL = 2**31 - 1
 SHOWN_TASKS = 20
 
 
@@ -139,6 +140,7 @@ def _read_file(path: Path) -> tuple[list[Mapping[str, Any]], str]:
     if suffix == ".parquet":
         return _read_parquet(path), "table"
     if suffix == ".csv":
+        csv.field_size_limit(LONGEST_CELL)
         reader = csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True)
         try:
             return [_whole_row(row, f"{path}, line {reader.line_num}") for row in reader], "table"

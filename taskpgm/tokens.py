@@ -58,13 +58,18 @@ def tokenize(tasks: TaskSet, tokenizer: Any, context_window: int, *, too_long: s
     return tuple(_tokenize_task(task, tokenizer, context_window, too_long) for task in tasks)
 
 
+def chosen_probes(task: TokenTask, per_task: int) -> tuple[TokenExample, ...]:
+    """The first `per_task` different probe examples of a task: a repeated one would add cost and no evidence."""
+    return tuple(dict.fromkeys(task.probe))[:per_task]
+
+
 def make_probes(tasks: Sequence[TokenTask], per_task: int) -> Probes:
-    """The first `per_task` probe examples of every task (fewer where a task has fewer), sorted by length and content.
+    """The first `per_task` different probe examples of every task (or all it has), sorted by length and content.
 
     The order depends on the probes alone, so that batches, and with them rounding errors, are the same however the
     tasks are ordered.
     """
-    chosen = [(example, i) for i, task in enumerate(tasks) for example in task.probe[:per_task]]
+    chosen = [(example, i) for i, task in enumerate(tasks) for example in chosen_probes(task, per_task)]
     chosen.sort(key=lambda pair: (len(pair[0].ids), pair[0].ids, pair[0].target_start, tasks[pair[1]].name))
     return Probes(
         names=tuple(task.name for task in tasks),

@@ -250,3 +250,20 @@ def test_a_missing_solver_is_a_failure_with_its_name() -> None:
     solution = solve(random_network(4, 0), SimplexQP(solvers=("NO_SUCH_SOLVER",)))
     assert solution.status is Status.failed
     assert "NO_SUCH_SOLVER" in solution.message
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_weights_that_are_fixed_have_a_certificate_under_a_kl_term(seed: int) -> None:
+    """A weight that its bounds hold at 0 has an infinite slope, which must not count: it cannot move."""
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(6, 6))
+    upper = np.where(np.arange(6) % 3 == 2, 0.0, 1.0)
+    lower = np.where(np.arange(6) == 0, 0.2, 0.0)
+    network = TaskNetwork(rng.normal(size=6), features @ features.T / 6, tau=0.1, lower=lower, upper=upper)
+    solution = solve(network, SimplexQP())
+    assert solution.status is Status.optimal
+    assert solution.point is not None
+    assert solution.point[2] == solution.point[5] == 0.0
+    assert float(exact_certificate(network, solution.point).gap) < 1e-9
+    fixed = TaskNetwork(network.utility, network.similarity, tau=0.1, lower=1 / 6, upper=1 / 6)
+    assert solve(fixed, SimplexQP()).status is Status.optimal

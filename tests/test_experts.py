@@ -202,6 +202,23 @@ def test_equal_tasks_share_an_expert_and_are_at_distance_zero(tmp_path: Path) ->
     assert affinity.utility[0] == affinity.utility[2]
 
 
+def test_other_libraries_threads_do_not_reach_the_weights(
+    trained: Experts, tasks: TaskSet, model: Path, tmp_path: Path
+) -> None:
+    """numba's parallel kernels change the number of threads that torch would use, and with it the last digits."""
+    tp.estimate_affinity(tp.predict(trained, tasks, PROBES))
+    again = tp.train_experts(tasks, model, tmp_path, training=TRAINING, probes=PROBES)
+    for one, two in zip(again.directories, trained.directories, strict=True):
+        assert (one / "model.safetensors").read_bytes() == (two / "model.safetensors").read_bytes()
+        assert (one / "curve.json").read_bytes() == (two / "curve.json").read_bytes()
+
+
+def test_adapters_for_modules_that_the_model_lacks_are_refused(tasks: TaskSet, model: Path, tmp_path: Path) -> None:
+    training = TRAINING.model_copy(update={"lora": tp.LoraSettings(target_modules=("nope",))})
+    with pytest.raises(tp.InputError, match=r"training\.lora does not fit the model"):
+        tp.train_experts(tasks, model, tmp_path, training=training, probes=PROBES)
+
+
 def test_training_that_diverges_names_the_task(tasks: TaskSet, model: Path, tmp_path: Path) -> None:
     wild = TRAINING.model_copy(update={"learning_rate": 1e30, "max_grad_norm": 1e30})
     with pytest.raises(tp.InputError, match=r"task 'copy'.*diverged"):

@@ -125,6 +125,7 @@ def test_the_order_of_the_tasks_does_not_matter(project: Path) -> None:
         ({"feasible": {"upper": {"copy": 0.1, "upper": 0.1, "reverse": 0.1}}}, "upper bounds"),
         ({"energy": {"prior": {"copy": 1.0}}}, "energy.prior: no share for task 'upper'"),
         ({"energy": {"utility": "supplied", "supplied": {"x": 1.0}}}, "energy.supplied: 'x' is not a task"),
+        ({"energy": {"utility": "supplied", "supplied": {"copy": 1.0}}}, "energy.supplied: no value for task 'upper'"),
         ({"model": {"name": "./nowhere"}}, "no such folder"),
         ({"splits": {"probe": 0.001}}, "leave its probe part empty"),
     ],

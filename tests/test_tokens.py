@@ -205,6 +205,13 @@ def test_contexts_are_the_target_positions(seed: int, per_task: int) -> None:
 # ------------------------------------------------------------------------------------------------------------ marginal
 
 
+def test_a_probe_that_occurs_twice_is_taken_once() -> None:
+    rows = (TokenExample((1, 2), 1), TokenExample((1, 2), 1), TokenExample((1, 3), 1), TokenExample((1, 2), 0))
+    task = TokenTask("a", rows, rows, (), 0)
+    assert len(make_probes([task], 10).tokens) == 3
+    assert [ids.tolist() for ids in make_probes([task], 2).tokens] == [[1, 2], [1, 3]]
+
+
 def answering(answers: Sequence[Sequence[int]], probes: Sequence[Sequence[int]]) -> TokenTask:
     rows = [tuple(TokenExample((99, *answer), 1) for answer in part) for part in (answers, probes)]
     return TokenTask("one", *rows, (), 0)

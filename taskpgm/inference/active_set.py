@@ -161,11 +161,13 @@ def _update_free(network: TaskNetwork, p: FloatArray, free: Any) -> Any:
     inside = _inside(network, p)
     if inside.any() and not np.array_equal(inside, free):
         return inside
-    gradient = network.gradient(p)
+    movable = network.lower < network.upper
+    gradient = np.where(movable, network.gradient(p), 0.0)
     if network.tau > 0.0 and inside.any():  # every bound whose multiplier has the wrong sign, at the price of the sum
         price = float(p[inside] @ gradient[inside] / p[inside].sum())
-        return inside | ((p <= network.lower) & (gradient < price)) | ((p >= network.upper) & (gradient > price))
+        freed = ((p <= network.lower) & (gradient < price)) | ((p >= network.upper) & (gradient > price))
+        return inside | (freed & movable)
     updated = inside.copy()
-    updated[int(np.where(p > network.lower, gradient, -np.inf).argmax())] = True
-    updated[int(np.where(p < network.upper, gradient, np.inf).argmin())] = True
+    updated[int(np.where(movable & (p > network.lower), gradient, -np.inf).argmax())] = True
+    updated[int(np.where(movable & (p < network.upper), gradient, np.inf).argmin())] = True
     return updated
