@@ -17,13 +17,22 @@ from numpy.typing import ArrayLike
 from taskpgm.exact import minimize_linear
 from taskpgm.levels import LevelsNetwork
 from taskpgm.network import TaskNetwork
+from taskpgm.pairwise import PairwiseNetwork
 from taskpgm.types import Solution, Status
 
-Problem: TypeAlias = TaskNetwork | LevelsNetwork
+Problem: TypeAlias = TaskNetwork | LevelsNetwork | PairwiseNetwork
 
 GAP_TOLERANCE = 1e-7
 FEASIBILITY_TOLERANCE = 1e-9
 ENERGY_TOLERANCE = 1e-9
+
+
+def gap_tolerance(problem: Problem, energy: float) -> float:
+    """The gap up to which an energy counts as proved: 1e-7, times the energy where an integer problem's exceeds 1.
+
+    Models of others come in units of their own; a mixture's energy does not.
+    """
+    return GAP_TOLERANCE if isinstance(problem, TaskNetwork) else GAP_TOLERANCE * max(1.0, abs(energy))
 
 
 @dataclass(frozen=True)
@@ -92,5 +101,5 @@ def judge(problem: Problem, solution: Solution, reference: Solution | None = Non
             status, message = Status.failed, f"the point breaks the feasible set by {violation:.3g}"
     gap = energy - bound if np.isfinite(energy) else np.inf
     excess = np.nan if reference is None else energy - reference.energy
-    proved = status is Status.optimal and gap <= GAP_TOLERANCE
+    proved = status is Status.optimal and gap <= gap_tolerance(problem, energy)
     return Verdict(solution.method, status, energy, bound, gap, excess, proved, message)

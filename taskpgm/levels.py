@@ -11,6 +11,7 @@ The energy is that of the continuous network at p = x / K, written as node and p
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from taskpgm.network import TaskNetwork, relative_entropy
+from taskpgm.pairwise import PairwiseNetwork
 from taskpgm.types import FloatArray, InputError, IntArray, readonly
 
 if TYPE_CHECKING:
@@ -92,15 +94,8 @@ class LevelsNetwork:
     @cached_property
     def node_energies(self) -> tuple[FloatArray, ...]:
         """For each task the energies of its levels minimum_i..maximum_i, diagonal of S and KL term included."""
-        net = self.network
-        energies = []
-        for i, (low, high) in enumerate(zip(self.minimum, self.maximum, strict=True)):
-            p = np.arange(low, high + 1) / self.quanta
-            node = -net.beta * net.utility[i] * p + 0.5 * net.lam * net.similarity[i, i] * p * p
-            if net.tau > 0.0:
-                node = node + net.tau * relative_entropy(p, np.full_like(p, net.prior[i]))
-            energies.append(readonly(node, np.float64))
-        return tuple(energies)
+        levels = [np.arange(low, high + 1) for low, high in zip(self.minimum, self.maximum, strict=True)]
+        return _node_energies(self.network, levels, self.quanta)
 
     @cached_property
     def coupling(self) -> FloatArray:
@@ -125,19 +120,58 @@ class LevelsNetwork:
         return self.composition_counts[0][self.quanta]
 
     @cached_property
-    def budget_weight(self) -> float:
-        """A rho for which adding rho (sum x - quanta)^2 makes every minimiser over the box keep the budget.
-
-        Giving or taking one quantum changes the energy by less than rho, whatever the other levels are, and a point
-        that is m quanta off is charged rho m^2, at least rho m: it pays to repair it, quantum by quantum.
-        """
-        steps = [float(np.abs(np.diff(node)).max(initial=0.0)) for node in self.node_energies]
-        pairs = np.abs(self.coupling) @ self.maximum
-        largest = float((np.array(steps) + pairs).max())
-        return 1.01 * largest + 1e-9
+    def pairwise(self) -> PairwiseNetwork:
+        """The same network with tables for nodes and pairs; state s of task i is the level minimum_i + s."""
+        levels = [np.arange(low, high + 1) for low, high in zip(self.minimum, self.maximum, strict=True)]
+        return _with_tables(self.names, self.node_energies, self.coupling, levels, self.quanta)
 
     def to_pgmpy(self, log_range: float = 600.0) -> DiscreteMarkovNetwork:
         """This network as a pgmpy model whose MAP state is a minimiser; see `taskpgm.pgm.to_pgmpy`."""
-        from taskpgm.pgm import to_pgmpy
+        return self.pairwise.to_pgmpy(log_range)
 
-        return to_pgmpy(self, log_range)
+
+def free_levels(network: TaskNetwork, cap: int) -> PairwiseNetwork:
+    """Any level 0..cap of every task, within its bounds, and no budget: the energy of p = x / cap, sum whatever.
+
+    The KL term is the sum of p log(p / q).
+
+    Raises:
+        InputError: cap below 1, or no multiple of 1 / cap within the bounds of a task.
+    """
+    if cap < 1:
+        raise InputError(f"levels: without a budget the cap says how many levels there are; {cap} is not one.")
+    lower, upper = np.ceil(cap * network.lower - 1e-9), np.floor(cap * network.upper + 1e-9)
+    if (lower > upper).any():
+        name = network.names[int(np.argmax(lower > upper))]
+        raise InputError(f"levels: no multiple of 1/{cap} lies within the bounds of {name!r}; raise the cap.")
+    levels = [np.arange(low, high + 1, dtype=np.int64) for low, high in zip(lower, upper, strict=True)]
+    coupling = network.lam * network.similarity / cap**2
+    np.fill_diagonal(coupling, 0.0)
+    return _with_tables(network.names, _node_energies(network, levels, cap), coupling, levels, None)
+
+
+def _node_energies(network: TaskNetwork, levels: Sequence[IntArray], quanta: int) -> tuple[FloatArray, ...]:
+    """What each level of each task adds to the energy at p = level / quanta, by itself."""
+    energies = []
+    for i, x in enumerate(levels):
+        p = x / quanta
+        node = -network.beta * network.utility[i] * p + 0.5 * network.lam * network.similarity[i, i] * p * p
+        if network.tau > 0.0:
+            node = node + network.tau * relative_entropy(p, np.full_like(p, network.prior[i]))
+        energies.append(readonly(node, np.float64))
+    return tuple(energies)
+
+
+def _with_tables(
+    names: tuple[str, ...],
+    nodes: Sequence[FloatArray],
+    coupling: FloatArray,
+    levels: Sequence[IntArray],
+    budget: int | None,
+) -> PairwiseNetwork:
+    """A pairwise network of node energies and couplings of levels; pairs that do not interact share no table."""
+    factors: list[tuple[Sequence[int], ArrayLike]] = [([i], values) for i, values in enumerate(nodes)]
+    for i, j in zip(*np.nonzero(np.triu(coupling, 1)), strict=True):
+        factors.append(((int(i), int(j)), coupling[i, j] * np.outer(levels[i], levels[j])))
+    sizes = [len(values) for values in levels]
+    return PairwiseNetwork.from_factors(sizes, factors, names=names, levels=levels, budget=budget)

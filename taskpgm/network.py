@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -23,6 +23,7 @@ from taskpgm.types import Affinity, FloatArray, InputError, readonly
 
 if TYPE_CHECKING:
     from taskpgm.levels import LevelsNetwork
+    from taskpgm.pairwise import PairwiseNetwork
 
 Bound: TypeAlias = float | FloatArray | Sequence[float] | Mapping[str, float]
 
@@ -140,10 +141,21 @@ class TaskNetwork:
         p = np.asarray(mixture, dtype=np.float64)
         return float(max(abs(p.sum() - 1.0), (self.lower - p).max(), (p - self.upper).max(), 0.0))
 
-    def levels(self, quanta: int, cap: int | None = None) -> LevelsNetwork:
-        """The discrete network with p = x / quanta, x in {0..cap}^n, sum x = quanta, within this network's bounds."""
-        from taskpgm.levels import LevelsNetwork
+    @overload
+    def levels(self, quanta: int, cap: int | None = None) -> LevelsNetwork: ...
 
+    @overload
+    def levels(self, quanta: None, cap: int = 1) -> PairwiseNetwork: ...
+
+    def levels(self, quanta: int | None, cap: int | None = None) -> LevelsNetwork | PairwiseNetwork:
+        """The discrete network with p = x / quanta, x in {0..cap}^n, sum x = quanta, within this network's bounds.
+
+        With quanta = None the budget is free: any level 0..cap of every task, p = x / cap, with whatever sum.
+        """
+        from taskpgm.levels import LevelsNetwork, free_levels
+
+        if quanta is None:
+            return free_levels(self, 1 if cap is None else cap)
         return LevelsNetwork(self, quanta, quanta if cap is None else cap)
 
 

@@ -206,13 +206,25 @@ class Status(enum.Enum):
     failed = "The method gave no usable answer: the message says what happened; try another method."
 
 
+@dataclass(frozen=True)
+class TracePoint:
+    """The best energy and the best lower bound that a method had after some seconds."""
+
+    seconds: float
+    energy: float
+    bound: float
+
+
 @dataclass(frozen=True, eq=False)
 class Solution:
     """A method's answer after the driver has judged it.
 
-    point: (n,) mixture in float64, or (n,) integer levels; None where there is no answer.
+    point: (n,) mixture in float64, integer levels, or states; None where there is no answer.
     energy, bound: of the answer, and a lower bound on the least energy (-inf where unknown). gap: energy - bound.
     stats: what the method counted. message: the reason of a refusal or failure, else empty.
+    ties: how many points share the least energy, where the method counted them; None elsewhere.
+    seconds: wall-clock. memory: peak bytes beyond those at the start (of the whole process for foreign solvers); None
+    where the system cannot tell. trace: how energy and bound came about, for methods that note it.
     """
 
     method: str
@@ -223,3 +235,42 @@ class Solution:
     gap: float = np.inf
     message: str = ""
     stats: Mapping[str, Any] = field(default_factory=dict)
+    ties: int | None = None
+    seconds: float = 0.0
+    memory: int | None = None
+    trace: tuple[TracePoint, ...] = ()
+
+
+# ------------------------------------------------------------------------------------------------------------ marginals
+
+
+class MarginalStatus(enum.Enum):
+    """What is known about marginals, set by the driver alone. The value says what to do next."""
+
+    exact = "Exact up to rounding: the method sums over every assignment."
+    bounded = "Approximate, with a log Z that is sure to lie on one side: compare a method that bounds the other side."
+    estimate = "Approximate, with no guarantee: compare with an exact method on a smaller network."
+    timeout = "Not converged: allow more time or iterations, more damping, or a higher temperature."
+    refused = "The method does not take this network: the message says why; choose another method."
+    failed = "The method gave no usable answer: the message says what happened; try another method."
+
+
+@dataclass(frozen=True, eq=False)
+class Marginals:
+    """A method's marginals of p(s) = exp(-E(s) / temperature) / Z after the driver has checked them.
+
+    nodes: for each node the (d_i,) probabilities of its states; () where there is no answer. pairs: for each edge the
+    (d_i, d_j) probabilities, where the method has them. log_partition: log Z in nats, nan where unknown; lower and
+    upper: what is certain about it.
+    """
+
+    method: str
+    status: MarginalStatus
+    nodes: tuple[FloatArray, ...] = ()
+    pairs: tuple[FloatArray, ...] | None = None
+    log_partition: float = np.nan
+    lower: float = -np.inf
+    upper: float = np.inf
+    message: str = ""
+    stats: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0

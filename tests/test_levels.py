@@ -19,7 +19,6 @@ from strategies import ODD_NAMES, SEEDS, levels_networks, networks, random_level
 from taskpgm.inference import Exhaustive, SimplexQP, solve
 from taskpgm.levels import LevelsNetwork
 from taskpgm.network import TaskNetwork
-from taskpgm.pgm import penalised_energies
 from taskpgm.types import InputError, Status
 
 TAUS = (0.0, 0.3)
@@ -157,7 +156,7 @@ def test_finer_quanta_are_never_worse(network: TaskNetwork, quanta: int, times: 
 def test_budget_weight_makes_every_minimiser_over_the_box_keep_the_budget(levels: LevelsNetwork) -> None:
     ranges = [range(low, high + 1) for low, high in zip(levels.minimum, levels.maximum, strict=True)]
     charged = {
-        x: field_energy(levels, x) + levels.budget_weight * (sum(x) - levels.quanta) ** 2
+        x: field_energy(levels, x) + levels.pairwise.budget_weight * (sum(x) - levels.quanta) ** 2
         for x in itertools.product(*ranges)
     }
     least = min(charged.values())
@@ -176,8 +175,9 @@ def test_pgmpy_tables_reproduce_the_penalised_energies(levels: LevelsNetwork, se
     names, model = levels.names, levels.to_pgmpy()
     assert model.check_model()
     assert tuple(model.nodes) == names
-    nodes, pairs = penalised_energies(levels)
-    charge = levels.budget_weight * levels.quanta**2
+    folded = levels.pairwise.folded()
+    nodes, pairs = folded.unary, {(i, j): t for (i, j), t in zip(folded.edges.tolist(), folded.tables, strict=True)}
+    charge = levels.pairwise.budget_weight * levels.quanta**2
     x = random_levels(levels, seed)
     total = sum(float(t[x_i - low]) for t, x_i, low in zip(nodes, x, levels.minimum, strict=True))
     total += sum(float(t[x[i] - levels.minimum[i], x[j] - levels.minimum[j]]) for (i, j), t in pairs.items())

@@ -25,6 +25,7 @@ from taskpgm.inference.swap_search import SwapSearch, level_steps, move_changes
 from taskpgm.inference.swap_search import random_levels as drawn_levels
 from taskpgm.levels import LevelsNetwork
 from taskpgm.network import TaskNetwork
+from taskpgm.pairwise import PairwiseNetwork
 from taskpgm.types import IntArray, Status
 
 LOCAL: tuple[Method, ...] = (LargestRemainder(), SwapSearch(), SimulatedAnnealing(sweeps=50), GreedySelection())
@@ -406,16 +407,13 @@ def test_pgmpy_refuses_more_than_its_envelope_holds(method: Method) -> None:
     assert "1048576" in solution.message
     assert "e+1202 joint states" in solve(TaskNetwork(np.zeros(600), np.eye(600)).levels(100), method).message
     fixed = rebounded(random_network(33, 1), np.zeros(33), np.eye(33)[0] + np.eye(33)[1])
-    assert "33 tasks" in solve(fixed.levels(2), method).message
+    assert "33 nodes" in solve(fixed.levels(2), method).message
     assert "joint states" in solve(random_network(4, 1).levels(3), type(method)(limit=255)).message
 
 
 @named(PGMPY)
 def test_a_state_off_the_budget_is_no_answer(method: Method, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        LevelsNetwork, "budget_weight", 0.0
-    )  # so the most probable state is the box's, not the budget's
-    solution = solve(TaskNetwork(np.ones(4), np.eye(4)).levels(4), method)
-    assert solution.status is Status.failed
-    assert "does not keep the budget" in solution.message
-    assert solution.point is None
+    monkeypatch.setattr(PairwiseNetwork, "budget_weight", 0.0)  # so the most probable state is the box's
+    answer = method.run(TaskNetwork(np.ones(4), np.eye(4)).levels(4).pairwise, Deadline(None), 0)
+    assert answer.point is None
+    assert "does not keep the budget" in answer.message

@@ -15,12 +15,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-from taskpgm.inference.method import Answer, Deadline, Method
-from taskpgm.inference.rounding import rounding_error
-from taskpgm.judge import Problem
-from taskpgm.levels import LevelsNetwork
+from taskpgm.inference.method import Answer, Deadline, Domain, Method
+from taskpgm.pairwise import PairwiseNetwork
 from taskpgm.types import IntArray
 
 STATE_LIMIT = 1 << 20
@@ -34,13 +32,14 @@ class PgmpyElimination(Method):
     limit: int = STATE_LIMIT
 
     name: ClassVar[str] = "pgmpy-elimination"
-    domain: ClassVar[Literal["mixture", "levels"]] = "levels"
+    domain: ClassVar[Domain] = "pairwise"
     exact: ClassVar[bool] = True
+    foreign: ClassVar[tuple[str, ...]] = ("taskpgm.pgm", "pgmpy.inference")
 
-    def refuses(self, problem: Problem) -> str | None:
+    def refuses(self, problem: PairwiseNetwork) -> str | None:
         return _refusal(problem, self.limit)
 
-    def run(self, problem: LevelsNetwork, deadline: Deadline, seed: int) -> Answer:
+    def run(self, problem: PairwiseNetwork, deadline: Deadline, seed: int) -> Answer:
         from taskpgm.pgm import map_by_elimination
 
         return _answer(problem, map_by_elimination, deadline)
@@ -53,37 +52,39 @@ class PgmpyJunctionTree(Method):
     limit: int = STATE_LIMIT
 
     name: ClassVar[str] = "pgmpy-junction-tree"
-    domain: ClassVar[Literal["mixture", "levels"]] = "levels"
+    domain: ClassVar[Domain] = "pairwise"
     exact: ClassVar[bool] = True
+    foreign: ClassVar[tuple[str, ...]] = ("taskpgm.pgm", "pgmpy.inference")
 
-    def refuses(self, problem: Problem) -> str | None:
+    def refuses(self, problem: PairwiseNetwork) -> str | None:
         return _refusal(problem, self.limit)
 
-    def run(self, problem: LevelsNetwork, deadline: Deadline, seed: int) -> Answer:
+    def run(self, problem: PairwiseNetwork, deadline: Deadline, seed: int) -> Answer:
         from taskpgm.pgm import map_by_junction_tree
 
         return _answer(problem, map_by_junction_tree, deadline)
 
 
-def _refusal(problem: Problem, limit: int) -> str | None:
-    assert isinstance(problem, LevelsNetwork)
-    states = math.prod((problem.maximum - problem.minimum + 1).tolist())
+def _refusal(problem: PairwiseNetwork, limit: int) -> str | None:
+    states = math.prod(problem.states.tolist())
     if states > limit:
         size = Decimal(states)  # may exceed what a float holds
         return f"{size:.7g} joint states; pgmpy is asked for up to {limit}: use fewer quanta or tasks, or a lower cap"
     if len(problem) > TASK_LIMIT:
-        return f"{len(problem)} tasks; one table of all tasks has up to {TASK_LIMIT} axes"
+        return f"{len(problem)} nodes; one table of all tasks has up to {TASK_LIMIT} axes"
     return None
 
 
-def _answer(problem: LevelsNetwork, most_probable: Callable[[LevelsNetwork], IntArray], deadline: Deadline) -> Answer:
+def _answer(
+    problem: PairwiseNetwork, most_probable: Callable[[PairwiseNetwork], IntArray], deadline: Deadline
+) -> Answer:
     from taskpgm.pgm import map_resolution
 
     if deadline.passed():
         return Answer(None, None, False, "the deadline passed before pgmpy was asked")
-    levels = most_probable(problem)
-    if problem.violation(levels) > 0.0:
-        return Answer(None, message=f"pgmpy's most probable state {levels.tolist()} does not keep the budget")
+    states = most_probable(problem)
+    if problem.violation(states) > 0.0:
+        return Answer(None, message=f"pgmpy's most probable state {states.tolist()} does not keep the budget")
     # No state is more probable, but for rounding: so none has less energy, but for what rounding can hide.
-    bound = problem.energy(levels) - map_resolution(problem) - rounding_error(problem.network)
-    return Answer(levels, bound)
+    bound = problem.energy(states) - map_resolution(problem) - problem.rounding
+    return Answer(states, bound)
