@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,9 +15,10 @@ from taskpgm.network import DEFAULT_FLOOR, DEFAULT_RHO
 from taskpgm.types import InputError
 
 if TYPE_CHECKING:
-    from taskpgm.comparison import Row
     from taskpgm.mixture import Mixture
     from taskpgm.network import TaskNetwork
+    from taskpgm.pairwise import PairwiseNetwork
+    from taskpgm.progress import Progress
     from taskpgm.types import TaskSet
 
 app = typer.Typer(
@@ -103,19 +105,30 @@ def solve(
     if as_json:
         print(json.dumps(mixture.as_dict(), ensure_ascii=False))
         return
-    _print_table(mixture)
-    _print_energy(mixture)
+    from taskpgm.terminal import print_energy, print_mixture
+
+    print_mixture(mixture)
+    print_energy(mixture)
     if out is not None:
         print(f"Written to {out}; check it with: taskpgm verify {out}")
 
 
 @app.command()
 def compare(
-    quanta: Annotated[int, typer.Option(min=1, help="Into how many equal parts the budget is cut.")],
+    source: Annotated[
+        Path | None,
+        typer.Argument(help="A run's folder, a mixture.json, or a model file (.uai, .wcsp, .cfn, .fg)."),
+    ] = None,
     similarity: Annotated[Path | None, SimilarityFile] = None,
     utility: Annotated[Path | None, UtilityFile] = None,
-    mixture: Annotated[Path | None, typer.Option(help="A mixture.json, instead of the two CSV files.")] = None,
+    quanta: Annotated[
+        list[int] | None, typer.Option(min=1, help="Into how many equal parts the budget is cut; may be given again.")
+    ] = None,
+    free: Annotated[bool, typer.Option("--free", help="No budget: any level up to the cap of any task.")] = False,
     cap: Annotated[int | None, typer.Option(min=1, help="Most parts of one task; 1 selects tasks.")] = None,
+    neighbours: Annotated[
+        int | None, typer.Option(min=0, help="Keep only the strongest couplings of each task; the error is bounded.")
+    ] = None,
     deadline: Annotated[float, typer.Option(min=0.0, help="Seconds for each method.")] = 10.0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the methods that draw random numbers.")] = 0,
     rho: Rho = DEFAULT_RHO,
@@ -123,25 +136,42 @@ def compare(
     lam: Lam = 1.0,
     tau: Tau = 0.0,
     floor: Floor = 0.0,
+    plot: Annotated[Path | None, typer.Option(help="Also draw the comparison: .png, .svg or .pdf.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Every inference method on the same discrete network, each answer judged; JSON is one line per method."""
+    """Every inference method on the same discrete networks, each answer judged; JSON is one line per method."""
     from taskpgm.comparison import compare as compare_methods
     from taskpgm.inference import METHODS
-    from taskpgm.mixture import Mixture
+    from taskpgm.plots import check_ending, save_comparison
+    from taskpgm.problems import discrete_problems, load_model
+    from taskpgm.progress import terminal_progress
+    from taskpgm.terminal import print_comparison
 
-    if mixture is not None and similarity is None and utility is None:
-        network = Mixture.from_json(mixture).network
-    elif mixture is None and similarity is not None and utility is not None:
-        network = _network_from_files(similarity, utility, rho, beta, lam, tau, floor)
+    if plot is not None:
+        check_ending(plot)
+    if source is not None and similarity is None and utility is None:
+        model = load_model(source)
+    elif source is None and similarity is not None and utility is not None:
+        model = _network_from_files(similarity, utility, rho, beta, lam, tau, floor)
     else:
-        raise InputError("give either --mixture, or both --similarity and --utility.")
-    rows = compare_methods(network.levels(quanta, cap), METHODS, deadline=deadline, seed=seed)
-    if as_json:
-        for row in rows:
-            print(json.dumps(row.as_dict(), ensure_ascii=False))
-    else:
-        _print_comparison(rows)
+        raise InputError("give either a run's folder or a file, or both --similarity and --utility.")
+    if neighbours is not None:
+        model = _sparse(model, neighbours)
+    problems = discrete_problems(model, quanta=quanta or (), free=free, cap=cap)
+    rows = []
+    with terminal_progress(quiet=as_json) as progress:
+        for place, (name, problem) in enumerate(problems):
+            report = partial(_report, progress, place, len(problems), name)
+            found = compare_methods(problem, METHODS, name=name, deadline=deadline, seed=seed, done=report)
+            rows += found
+            if as_json:
+                for row in found:
+                    print(json.dumps(row.as_dict(), ensure_ascii=False), flush=True)
+    if not as_json:
+        print_comparison(rows)
+    if plot is not None:
+        save_comparison(rows, plot)
+        print(f"Drawn to {plot}.", file=sys.stderr)
 
 
 @app.command()
@@ -185,17 +215,16 @@ def _fail(message: str) -> None:
     sys.exit(2)
 
 
-# ------------------------------------------------------------------------------------------------------------ printing
-
-
 def _finish(mixture: Mixture, tasks: TaskSet, out: Path, fresh: bool, as_json: bool) -> None:
     if as_json:
         print(json.dumps({**mixture.as_dict(), "computed": fresh, "notes": list(tasks.notes)}, ensure_ascii=False))
         return
+    from taskpgm.terminal import print_energy, print_mixture
+
     for note in tasks.notes:
         print(f"Note: {note}")
-    _print_table(mixture)
-    _print_energy(mixture)
+    print_mixture(mixture)
+    print_energy(mixture)
     if not fresh:
         print(f"Nothing left to do: {out} already holds this run's mixture.")
     path = out / "mixture.json"
@@ -215,81 +244,21 @@ def _network_from_files(
     return TaskNetwork(u, s, names, beta=chosen, lam=lam, tau=tau, lower=floor / len(names))
 
 
-def _print_comparison(rows: list[Row]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+def _sparse(model: TaskNetwork | PairwiseNetwork, neighbours: int) -> TaskNetwork:
+    """The task network with its strongest couplings only; says what that can change."""
+    from taskpgm.network import TaskNetwork
+    from taskpgm.sparse import sparsified
 
-    table = Table(title="Methods, best energy first")
-    for heading in ("method", "status", "energy", "excess", "gap", "seconds", "remark"):
-        table.add_column(heading, justify="left" if heading in ("method", "status", "remark") else "right")
-    for row in rows:
-        verdict = row.verdict
-        found = verdict.energy < float("inf")
-        table.add_row(
-            verdict.method,
-            "proved" if verdict.proved else verdict.status.name,
-            f"{verdict.energy:.9g}" if found else "",
-            f"{verdict.excess:.2g}" if found else "",
-            f"{verdict.gap:.2g}" if verdict.gap < float("inf") else "",
-            f"{row.seconds:.3f}",
-            verdict.message if row.trusted else f"NOT TRUSTED: {row.reason}",
-        )
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    if not isinstance(model, TaskNetwork):
+        raise InputError("--neighbours is for task networks: a model file keeps the couplings that it has.")
+    sparse = sparsified(model, neighbours)
+    low, high = sparse.error
+    print(
+        f"Without {sparse.dropped} weak couplings the energy of a mixture is off by {low:.3g} to {high:.3g}.",
+        file=sys.stderr,
+    )
+    return sparse.network
 
 
-def _print_table(mixture: Mixture) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    from taskpgm.mixture import most_alike
-
-    network, sizes = mixture.network, mixture.sizes
-    total = sum(size.tokens for size in sizes.values()) if sizes else 0
-    table = Table(title=f"Mixture (shares of the budget in {mixture.unit})" if sizes else "Mixture")
-    table.add_column("task", overflow="fold")
-    for heading in (*(("examples", "by size") if sizes else ()), "weight", "x uniform", "utility"):
-        table.add_column(heading, justify="right")
-    table.add_column("most alike", overflow="fold")
-    for i, (name, (other, alike)) in enumerate(zip(network.names, most_alike(network), strict=True)):
-        weight = mixture.weights[name]
-        table.add_row(
-            Text(name),
-            *((f"{sizes[name].examples}", f"{sizes[name].tokens / total:.1%}") if sizes else ()),
-            f"{weight:.1%}",
-            f"{weight * len(network):.2f}",
-            f"{network.utility[i]:.3f}",
-            Text(f"{other} ({alike:.2f})"),
-        )
-    width = None if sys.stdout.isatty() else 200  # in a log: no folding
-    Console(width=width).print(table)
-
-
-def _print_energy(mixture: Mixture) -> None:
-    network = mixture.network
-    least = float(network.lower.min())
-    utility = mixture.details.get("utility", "supplied")
-    similarity = mixture.details.get("similarity", "supplied")
-    print(f"Energy: utility {utility}, similarity {similarity}, {_terms(network)}, every weight at least {least:.4g}.")
-    _print_caution(network, utility)
-    if mixture.status == "optimal":
-        print(f"Certified: no feasible mixture has an energy lower by more than {mixture.gap:.2g}.")
-    else:
-        print(f"NOT certified ({mixture.status}): the gap is {mixture.gap:.2g}.")
-
-
-def _print_caution(network: TaskNetwork, utility: str) -> None:
-    """Say where the utilities tell little, instead of letting the weights look better founded than they are."""
-    unlearned = int((network.utility == 0.0).sum())
-    if utility == "learnability" and unlearned > len(network) / 2:
-        print(
-            f"Beware: {unlearned} of {len(network)} tasks have utility 0: their experts learned nothing yet beyond how"
-            " often each answer occurs. More training steps, or a stronger base, would tell hard tasks from noise."
-        )
-    elif network.beta == 0.0:
-        print("The utilities are all equal, or were given no strength: the weights follow from the similarities alone.")
-
-
-def _terms(network: TaskNetwork) -> str:
-    prior = f", tau {network.tau:.4g}" if network.tau > 0.0 else ""
-    return f"beta {network.beta:.4g}, lam {network.lam:.4g}{prior}"
+def _report(progress: Progress, place: int, total: int, problem: str, method: str) -> None:
+    progress("methods", place, total, f"{problem}: {method}")

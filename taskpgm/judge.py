@@ -61,6 +61,11 @@ class Verdict:
     proved: bool
     message: str
 
+    @property
+    def relative_gap(self) -> float:
+        """gap / |energy|, infinite where there is no bound; the gap itself where the energy is 0."""
+        return self.gap / abs(self.energy) if self.energy != 0.0 and np.isfinite(self.gap) else self.gap
+
     def __str__(self) -> str:
         if self.status in (Status.refused, Status.failed):
             return f"{self.method}: {self.status.name}: {self.message}"

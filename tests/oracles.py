@@ -15,6 +15,7 @@ from scipy import sparse
 
 from taskpgm.levels import LevelsNetwork
 from taskpgm.network import TaskNetwork
+from taskpgm.pairwise import PairwiseNetwork
 from taskpgm.types import FloatArray
 
 
@@ -114,6 +115,50 @@ def level_points(levels: LevelsNetwork) -> Iterator[tuple[int, ...]]:
 def level_energies(levels: LevelsNetwork) -> list[float]:
     """The energy of every feasible point, each by loops."""
     return [energy_by_loops(levels.network, [x / levels.quanta for x in point]) for point in level_points(levels)]
+
+
+# ------------------------------------------------------------------------------------------------ pairwise networks
+
+
+def pairwise_energy_by_loops(network: PairwiseNetwork, states: Sequence[int]) -> float:
+    """E(s) as the sum that defines it, exactly rounded once."""
+    terms = [network.constant]
+    terms += [float(network.unary[i][s]) for i, s in enumerate(states)]
+    for (i, j), table in zip(network.edges.tolist(), network.tables, strict=True):
+        terms.append(float(table[states[i], states[j]]))
+    return math.fsum(terms) if all(map(math.isfinite, terms)) else math.inf
+
+
+def pairwise_points(network: PairwiseNetwork) -> list[tuple[int, ...]]:
+    """Every assignment that keeps the budget, forbidden ones included."""
+    ranges = [range(count) for count in network.states.tolist()]
+    points = itertools.product(*ranges)
+    if network.budget is None:
+        return list(points)
+    levels = [values.tolist() for values in network.levels]
+    return [s for s in points if sum(values[k] for values, k in zip(levels, s, strict=True)) == network.budget]
+
+
+def least_pairwise_energy(network: PairwiseNetwork) -> float:
+    """The least energy of all assignments that keep the budget; infinite where all are forbidden."""
+    return min((pairwise_energy_by_loops(network, s) for s in pairwise_points(network)), default=math.inf)
+
+
+def pairwise_marginals(network: PairwiseNetwork) -> tuple[list[FloatArray], list[FloatArray], float]:
+    """(node marginals, edge marginals, log Z) of exp(-E), by adding up every assignment."""
+    points = pairwise_points(network)
+    energies = np.array([pairwise_energy_by_loops(network, s) for s in points])
+    least = float(energies.min())
+    weights = np.exp(least - energies)
+    total = float(weights.sum())
+    nodes = [np.zeros(count) for count in network.states.tolist()]
+    pairs = [np.zeros(table.shape) for table in network.tables]
+    for s, weight in zip(points, weights / total, strict=True):
+        for i, k in enumerate(s):
+            nodes[i][k] += weight
+        for e, (i, j) in enumerate(network.edges.tolist()):
+            pairs[e][s[i], s[j]] += weight
+    return nodes, pairs, math.log(total) - least
 
 
 def _quadratic_program(network: TaskNetwork) -> tuple[FloatArray, FloatArray, float]:

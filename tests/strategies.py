@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from taskpgm.levels import LevelsNetwork
 from taskpgm.network import TaskNetwork
+from taskpgm.pairwise import PairwiseNetwork
 from taskpgm.types import FloatArray, IntArray
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -215,3 +216,71 @@ def log_probabilities(
     logits[dropped] = -np.inf
     peak = logits.max(axis=-1, keepdims=True)
     return logits - peak - np.log(np.exp(logits - peak).sum(axis=-1, keepdims=True))
+
+
+# ------------------------------------------------------------------------------------------------- pairwise networks
+
+
+def random_pairwise(
+    seed: int,
+    *,
+    nodes: int = 5,
+    most_states: int = 3,
+    density: float = 0.6,
+    tree: bool = False,
+    scale: float = 1.0,
+    forbidden: float = 0.0,
+    budget: bool = False,
+    whole: bool = False,
+) -> PairwiseNetwork:
+    """A network of random energies; equal arguments give equal networks.
+
+    tree: a random tree instead of edges with probability `density`. forbidden: the share of pair entries that are
+    infinite (one random assignment is always allowed). budget: the levels of a random allowed assignment must be kept.
+    whole: energies are small whole numbers, so that there are ties.
+    """
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(1 if nodes > 2 else 2, most_states + 1, size=nodes)
+    allowed = rng.integers(0, sizes)
+    pairs = [(i, j) for i in range(nodes) for j in range(i + 1, nodes)]
+    edges = (
+        [(int(rng.integers(j)), j) for j in range(1, nodes)] if tree else [e for e in pairs if rng.random() < density]
+    )
+
+    def energies(*shape: int) -> FloatArray:
+        return scale * (rng.integers(-2, 3, size=shape).astype(float) if whole else rng.standard_normal(shape))
+
+    factors: list[tuple[list[int], FloatArray]] = [([i], energies(sizes[i])) for i in range(nodes)]
+    for i, j in edges:
+        table = energies(sizes[i], sizes[j])
+        banned = rng.random(table.shape) < forbidden
+        banned[allowed[i], allowed[j]] = False
+        factors.append(([i, j], np.where(banned, np.inf, table)))
+    return PairwiseNetwork.from_factors(
+        sizes.tolist(), factors, constant=float(energies(1)[0]), budget=int(allowed.sum()) if budget else None
+    )
+
+
+@st.composite
+def pairwise_networks(
+    draw: st.DrawFn,
+    *,
+    max_nodes: int = 5,
+    max_states: int = 3,
+    trees: bool | None = None,
+    forbidden: Sequence[float] = (0.0,),
+    budgets: bool | None = False,
+    scales: Sequence[float] = (1.0, 1e-3, 1e3),
+) -> PairwiseNetwork:
+    """Small networks of any shape; None for trees or budgets means either."""
+    return random_pairwise(
+        draw(SEEDS),
+        nodes=draw(st.integers(1, max_nodes)),
+        most_states=max_states,
+        density=draw(st.sampled_from([0.3, 0.6, 1.0])),
+        tree=draw(st.booleans()) if trees is None else trees,
+        scale=draw(st.sampled_from(scales)),
+        forbidden=draw(st.sampled_from(forbidden)),
+        budget=draw(st.booleans()) if budgets is None else bool(budgets),
+        whole=draw(st.booleans()),
+    )

@@ -5,19 +5,29 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from functools import cache
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pytest
-from oracles import energy_by_loops, energy_scale, least_energy, level_energies
-from strategies import ODD_NAMES, SIMILARITIES, indefinite, random_levels, random_network
+from oracles import (
+    energy_by_loops,
+    energy_scale,
+    least_energy,
+    least_pairwise_energy,
+    level_energies,
+    pairwise_energy_by_loops,
+    pairwise_points,
+)
+from strategies import ODD_NAMES, SIMILARITIES, indefinite, random_levels, random_network, random_pairwise
 
 from taskpgm.inference import METHODS, Answer, Deadline, Exhaustive, Method, SimplexQP, solve
-from taskpgm.judge import FEASIBILITY_TOLERANCE, GAP_TOLERANCE, Certificate, Problem, certificate, judge
+from taskpgm.judge import FEASIBILITY_TOLERANCE, Certificate, Problem, certificate, gap_tolerance, judge
 from taskpgm.levels import LevelsNetwork
 from taskpgm.network import TaskNetwork
+from taskpgm.pairwise import PairwiseNetwork
 from taskpgm.types import Solution, Status
 
 SECONDS = 20.0
@@ -26,6 +36,15 @@ SECONDS = 20.0
 def floored(seed: int) -> TaskNetwork:
     network = random_network(5, seed, "exponential_kernel")
     return TaskNetwork(network.utility, network.similarity, lower=0.04, upper={"task 1": 0.6}, beta=0.1)
+
+
+def submodular(seed: int) -> PairwiseNetwork:
+    """Two states each, and neighbours that like to agree."""
+    rng = np.random.default_rng(seed)
+    alike = np.array([[0.0, 1.0], [1.0, 0.0]])
+    factors: list[Any] = [([i], rng.standard_normal(2)) for i in range(6)]
+    factors += [([i, j], rng.random() * alike) for i in range(6) for j in range(i + 1, 6)]
+    return PairwiseNetwork.from_factors([2] * 6, factors)
 
 
 PROBLEMS: dict[str, Callable[[], Problem]] = {
@@ -48,6 +67,20 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
     "levels: all equal": lambda: TaskNetwork(np.zeros(4), np.ones((4, 4))).levels(4),
     "levels: indefinite": lambda: TaskNetwork(np.arange(4.0), indefinite(4, np.random.default_rng(2))).levels(4),
     "levels: odd names": lambda: random_network(5, 16, names=ODD_NAMES[:5]).levels(3),
+    "free: selection": lambda: random_network(6, 17).levels(None),
+    "free: three levels": lambda: random_network(5, 18, beta=0.5).levels(None, cap=2),
+    "free: indefinite": lambda: TaskNetwork(np.arange(4.0), indefinite(4, np.random.default_rng(3))).levels(None, 2),
+    "pairwise: tree": lambda: random_pairwise(1, nodes=6, tree=True),
+    "pairwise: loops": lambda: random_pairwise(2, nodes=6),
+    "pairwise: all pairs": lambda: random_pairwise(3, density=1.0, most_states=4),
+    "pairwise: ties": lambda: random_pairwise(4, whole=True),
+    "pairwise: forbidden": lambda: random_pairwise(5, forbidden=0.4),
+    "pairwise: budget": lambda: random_pairwise(6, budget=True),
+    "pairwise: budget and forbidden": lambda: random_pairwise(7, budget=True, forbidden=0.2),
+    "pairwise: large energies": lambda: random_pairwise(8, scale=1e3),
+    "pairwise: in parts": lambda: random_pairwise(9, nodes=7, density=0.15),
+    "pairwise: submodular": lambda: submodular(10),
+    "pairwise: one node": lambda: random_pairwise(11, nodes=1),
 }
 
 
@@ -55,7 +88,19 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
 def problem_and_oracle(name: str) -> tuple[Problem, float]:
     """A problem of the table and its least energy, from oracles that share no code with any method."""
     problem = PROBLEMS[name]()
+    if isinstance(problem, PairwiseNetwork):
+        return problem, least_pairwise_energy(problem)
     return problem, least_energy(problem) if isinstance(problem, TaskNetwork) else min(level_energies(problem))
+
+
+def energy_by_hand(problem: Problem, point: Any) -> tuple[float, float]:
+    """(energy, scale of its terms) of a point, by loops that share no code with any method."""
+    if isinstance(problem, PairwiseNetwork):
+        largest = [np.abs(table[np.isfinite(table)]).max() for table in (*problem.unary, *problem.tables)]
+        return pairwise_energy_by_loops(problem, point.tolist()), float(sum(largest)) + abs(problem.constant)
+    network = problem if isinstance(problem, TaskNetwork) else problem.network
+    mixture = point / (1.0 if isinstance(problem, TaskNetwork) else problem.quanta)
+    return energy_by_loops(network, mixture.tolist()), energy_scale(network)
 
 
 def broken_laws(method: Method, problem: Problem, oracle: float) -> tuple[Solution, list[str]]:
@@ -66,12 +111,12 @@ def broken_laws(method: Method, problem: Problem, oracle: float) -> tuple[Soluti
         return solution, [] if solution.message and solution.point is None else ["a refusal gives a reason, no point"]
     if solution.status is Status.failed or solution.point is None:
         return solution, [f"no usable answer: {solution.message}"]
-    network = problem if isinstance(problem, TaskNetwork) else problem.network
-    mixture = solution.point / (1.0 if isinstance(problem, TaskNetwork) else problem.quanta)
-    rounding = 1e-9 * energy_scale(network)
+    by_hand, scale = energy_by_hand(problem, solution.point)
+    rounding = 1e-9 * scale
+    tolerance = gap_tolerance(problem, oracle) + rounding
     laws = {
         "the point is feasible": problem.violation(solution.point) <= FEASIBILITY_TOLERANCE,
-        "the energy is the point's": abs(solution.energy - energy_by_loops(network, mixture.tolist())) <= rounding,
+        "the energy is the point's": abs(solution.energy - by_hand) <= rounding,
         "no energy is below the oracle's": solution.energy >= oracle - rounding,
         "the bound is not above the oracle's energy": solution.bound <= oracle + rounding,
         "the judge agrees": verdict.energy == solution.energy and verdict.status is solution.status,
@@ -79,13 +124,27 @@ def broken_laws(method: Method, problem: Problem, oracle: float) -> tuple[Soluti
         or solution.gap == -solution.bound == np.inf,
         "exact methods reach the oracle's energy": not method.exact
         or solution.status is Status.timeout
-        or solution.energy <= oracle + GAP_TOLERANCE + rounding,
+        or solution.energy <= oracle + tolerance,
         "optimal means within the tolerance of the oracle": solution.status is not Status.optimal
-        or solution.energy <= oracle + GAP_TOLERANCE + rounding,
+        or solution.energy <= oracle + tolerance,
+        "ties are counted from one": solution.ties is None or solution.ties >= 1,
+        "the anytime trace only improves and ends above the bound": improves(solution),
         "the same seed gives the same energy": solution.status is Status.timeout
         or abs(solve(problem, method, deadline=SECONDS, seed=1).energy - solution.energy) <= rounding,
     }
     return solution, [law for law, holds in laws.items() if not holds]
+
+
+def improves(solution: Solution) -> bool:
+    """Whether energies only fall, bounds only rise, seconds only grow, and no note beats the answer."""
+    trace = solution.trace
+    ordered = all(
+        a.seconds <= b.seconds and a.energy >= b.energy and a.bound <= b.bound for a, b in itertools.pairwise(trace)
+    )
+    slack = 1e-9 * max(1.0, abs(solution.energy))
+    return ordered and all(
+        each.energy >= solution.energy - slack and each.bound <= solution.energy + slack for each in trace
+    )
 
 
 # ------------------------------------------------------------------------------------------------------ every method
@@ -116,6 +175,89 @@ def test_the_wrong_domain_is_refused_with_a_reason(method: Method) -> None:
     assert solution.status is Status.refused
     assert "takes a" in solution.message
     assert len(solution.message.splitlines()) == 1
+
+
+# ------------------------------------------------------------------------------- what must not change an answer
+
+PAIRWISE = [method for method in METHODS if method.domain == "pairwise"]
+EXACT = [method for method in METHODS if method.exact and method.domain != "mixture"]
+VARIED = ("free: three levels", "pairwise: tree", "pairwise: loops", "pairwise: budget", "pairwise: forbidden")
+
+
+def answered(method: Method, problem: Problem) -> Solution:
+    solution = solve(problem, method, deadline=SECONDS, seed=1)
+    if solution.status is Status.refused:
+        pytest.skip(f"refused: {solution.message}")
+    assert solution.point is not None, solution.message
+    return solution
+
+
+def factors_of(network: PairwiseNetwork) -> list[tuple[list[int], Any]]:
+    factors: list[tuple[list[int], Any]] = [([i], values) for i, values in enumerate(network.unary)]
+    return factors + [(edge, table) for edge, table in zip(network.edges.tolist(), network.tables, strict=True)]
+
+
+def remade(network: PairwiseNetwork, factors: list[tuple[list[int], Any]], constant: float) -> PairwiseNetwork:
+    return PairwiseNetwork.from_factors(
+        network.states.tolist(), factors, constant=constant, levels=network.levels, budget=network.budget
+    )
+
+
+@pytest.mark.parametrize("name", VARIED)
+@pytest.mark.parametrize("method", PAIRWISE, ids=lambda method: method.name)
+def test_a_constant_a_split_factor_and_the_unit_of_energy_change_no_answer(method: Method, name: str) -> None:
+    problem, _ = problem_and_oracle(name)
+    assert isinstance(problem, PairwiseNetwork)
+    solution = answered(method, problem)
+    slack = 1e-6 * max(1.0, abs(solution.energy))
+    factors, constant = factors_of(problem), problem.constant
+    split = [(scope, part) for scope, table in factors for part in (0.25 * table, 0.75 * table)]
+    raised = answered(method, remade(problem, factors, constant + 3.0))
+    assert raised.energy - 3.0 == pytest.approx(solution.energy, abs=slack)
+    assert answered(method, remade(problem, split, constant)).energy == pytest.approx(solution.energy, abs=slack)
+    larger = answered(method, problem.scaled(4.0))
+    assert 0.25 * larger.energy == pytest.approx(solution.energy, abs=slack)
+    if np.isfinite(solution.bound):
+        assert raised.bound - 3.0 == pytest.approx(solution.bound, abs=1e-3 * max(1.0, abs(solution.bound)))
+
+
+@pytest.mark.parametrize("name", [*VARIED, "levels: three of six", "levels: capped"])
+@pytest.mark.parametrize("method", EXACT, ids=lambda method: method.name)
+def test_names_and_order_of_the_nodes_do_not_matter(method: Method, name: str) -> None:
+    problem, oracle = problem_and_oracle(name)
+    order = np.random.default_rng(5).permutation(len(problem))
+    answered(method, problem)
+    if isinstance(problem, PairwiseNetwork):
+        place = np.argsort(order)
+        moved: Problem = PairwiseNetwork.from_factors(
+            problem.states[order].tolist(),
+            [([int(place[i]) for i in scope], table) for scope, table in factors_of(problem)],
+            names=[f"moved {i}" for i in order],
+            constant=problem.constant,
+            levels=[problem.levels[i] for i in order],
+            budget=problem.budget,
+        )
+    else:
+        assert isinstance(problem, LevelsNetwork)
+        net = problem.network
+        similar = net.similarity[np.ix_(order, order)]
+        moved = TaskNetwork(net.utility[order], similar, beta=net.beta).levels(problem.quanta, problem.cap)
+    assert answered(method, moved).energy == pytest.approx(oracle, abs=1e-7 * max(1.0, abs(oracle)))
+
+
+@pytest.mark.parametrize("name", ["pairwise: loops", "pairwise: budget", "free: three levels"])
+@pytest.mark.parametrize("method", [method for method in PAIRWISE if method.exact], ids=lambda method: method.name)
+def test_evidence_is_conditioning(method: Method, name: str) -> None:
+    problem, _ = problem_and_oracle(name)
+    assert isinstance(problem, PairwiseNetwork)
+    for state in range(int(problem.states[1])):
+        given = problem.conditioned({problem.names[1]: state})
+        oracle = min(
+            (problem.energy(s) for s in pairwise_points(problem) if s[1] == state),
+            default=np.inf,
+        )
+        if np.isfinite(oracle):
+            assert answered(method, given).energy == pytest.approx(oracle, abs=1e-7 * max(1.0, abs(oracle)))
 
 
 def test_method_names_are_distinct_and_each_status_has_a_remedy() -> None:

@@ -47,13 +47,10 @@ def solve(problem: Problem, method: Method, *, deadline: float | None = None, se
         A Solution whose energy, bound, gap, status and anytime trace were computed here, in float64.
     """
     form = _in_form(problem, method)
-    if isinstance(form, str):
-        return Solution(method.name, Status.refused, message=form)
-    parts = _parts(form)
-    reasons = (method.refuses(part) for part in parts)
-    reason = next((reason for reason in reasons if reason is not None), None)
-    if reason is not None:
-        return Solution(method.name, Status.refused, message=reason)
+    parts = [] if isinstance(form, str) else _parts(form)
+    reason = _reason(form, parts, method)
+    if reason is not None or isinstance(form, str):
+        return Solution(method.name, Status.refused, message=reason or "")
     clock, before = Deadline(deadline), start_of_memory()
     memory: list[int] = []
     try:
@@ -67,6 +64,18 @@ def solve(problem: Problem, method: Method, *, deadline: float | None = None, se
     solution = _judged(problem, method, answer)
     trace = _trace(problem, clock) if len(parts) == 1 else ()
     return replace(solution, seconds=seconds, memory=peak, trace=trace)
+
+
+def refusal(problem: Problem, method: Method) -> str | None:
+    """Why `solve` would refuse, or None."""
+    form = _in_form(problem, method)
+    return _reason(form, [] if isinstance(form, str) else _parts(form), method)
+
+
+def _reason(form: Problem | str, parts: list[Any], method: Method) -> str | None:
+    if isinstance(form, str):
+        return form
+    return next((reason for reason in map(method.refuses, parts) if reason is not None), None)
 
 
 def _in_form(problem: Problem, method: Method) -> Problem | str:

@@ -1,0 +1,60 @@
+"""Where the discrete problems of a comparison come from: a run, a mixture, or anyone's model file.
+
+model = load_model(Path("runs/a"))                  # a task network, or a pairwise network from a .uai file
+discrete_problems(model, quanta=(6, 12))            # [("6 quanta", ...), ("12 quanta", ...)]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from taskpgm.judge import Problem
+from taskpgm.network import TaskNetwork
+from taskpgm.pairwise import PairwiseNetwork
+from taskpgm.types import InputError
+
+MODEL_SUFFIXES = (".uai", ".wcsp", ".cfn", ".fg")
+MIXTURE_FILE = "mixture.json"
+
+
+def load_model(path: Path) -> TaskNetwork | PairwiseNetwork:
+    """The network in a run's folder, in a mixture.json, or in a model file.
+
+    Raises:
+        InputError: none of these, or a file that cannot be used.
+    """
+    if path.suffix.lower() in MODEL_SUFFIXES:
+        from taskpgm.formats import read_network
+
+        return read_network(path)
+    from taskpgm.mixture import Mixture
+
+    if path.is_dir():
+        if not (path / MIXTURE_FILE).is_file():
+            raise InputError(f"{path}: holds no {MIXTURE_FILE}: finish the run first (taskpgm run ... --out {path}).")
+        path = path / MIXTURE_FILE
+    return Mixture.from_json(path).network
+
+
+def discrete_problems(
+    model: TaskNetwork | PairwiseNetwork, *, quanta: Sequence[int] = (), free: bool = False, cap: int | None = None
+) -> list[tuple[str, Problem]]:
+    """The levels of a task network for each number of quanta and, if asked for, without a budget; or the model itself.
+
+    Raises:
+        InputError: a task network and no levels asked for; or levels asked of a model that is discrete already.
+    """
+    if isinstance(model, PairwiseNetwork):
+        if quanta or free or cap is not None:
+            raise InputError("the model file is a discrete network already: leave out --quanta, --free and --cap.")
+        return [("the model", model)]
+    if not quanta and not free:
+        raise InputError("say into how many parts the budget is cut (--quanta 10), or that there is none (--free).")
+    capped = "" if cap is None else f", at most {cap} each"
+    problems: list[tuple[str, Problem]] = [
+        (f"{count} quanta{capped}", model.levels(count, cap)) for count in dict.fromkeys(quanta)
+    ]
+    if free:
+        problems.append((f"free budget, levels 0 to {cap or 1}", model.levels(None, cap or 1)))
+    return problems

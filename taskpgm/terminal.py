@@ -1,0 +1,121 @@
+"""What the commands print for people: tables of mixtures and of comparisons."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from taskpgm.comparison import Row
+    from taskpgm.mixture import Mixture
+    from taskpgm.network import TaskNetwork
+
+LOG_WIDTH = 200  # in a log: no folding
+COMPARISON_COLUMNS: tuple[tuple[str, Literal["left", "right"]], ...] = (
+    ("method", "left"),
+    ("status", "left"),
+    ("energy", "right"),
+    ("excess", "right"),
+    ("bound", "right"),
+    ("gap", "right"),
+    ("ties", "right"),
+    ("seconds", "right"),
+    ("MB", "right"),
+    ("remark", "left"),
+)
+
+
+def print_comparison(rows: Sequence[Row]) -> None:
+    """One table for each problem, best energy first."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(width=None if sys.stdout.isatty() else LOG_WIDTH)
+    for problem in dict.fromkeys(row.problem for row in rows):
+        table = Table(title=Text(f"{problem}: methods, best energy first"))
+        for heading, justify in COMPARISON_COLUMNS:
+            table.add_column(heading, justify=justify)
+        for row in rows:
+            if row.problem == problem:
+                table.add_row(*map(Text, _comparison_cells(row)))
+        console.print(table)
+
+
+def _comparison_cells(row: Row) -> tuple[str, ...]:
+    verdict, solution = row.verdict, row.solution
+    found = verdict.energy < float("inf")
+    bounded = found and verdict.gap < float("inf")
+    remark = verdict.message if row.trusted else f"NOT TRUSTED: {row.reason}"
+    return (
+        verdict.method,
+        "proved" if row.proved else verdict.status.name,
+        f"{verdict.energy:.9g}" if found else "",
+        f"{verdict.excess:.2g}" if found else "",
+        f"{verdict.bound:.9g}" if bounded else "",
+        f"{verdict.relative_gap:.1%}" if bounded and verdict.gap > 0.0 else "0" if bounded else "",
+        "" if solution.ties is None else f"{solution.ties}",
+        f"{solution.seconds:.3f}",
+        "" if solution.memory is None else f"{solution.memory / 1e6:.0f}",
+        remark,
+    )
+
+
+def print_mixture(mixture: Mixture) -> None:
+    """One row for each task."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from taskpgm.mixture import most_alike
+
+    network, sizes = mixture.network, mixture.sizes
+    total = sum(size.tokens for size in sizes.values()) if sizes else 0
+    table = Table(title=f"Mixture (shares of the budget in {mixture.unit})" if sizes else "Mixture")
+    table.add_column("task", overflow="fold")
+    for heading in (*(("examples", "by size") if sizes else ()), "weight", "x uniform", "utility"):
+        table.add_column(heading, justify="right")
+    table.add_column("most alike", overflow="fold")
+    for i, (name, (other, alike)) in enumerate(zip(network.names, most_alike(network), strict=True)):
+        weight = mixture.weights[name]
+        table.add_row(
+            Text(name),
+            *((f"{sizes[name].examples}", f"{sizes[name].tokens / total:.1%}") if sizes else ()),
+            f"{weight:.1%}",
+            f"{weight * len(network):.2f}",
+            f"{network.utility[i]:.3f}",
+            Text(f"{other} ({alike:.2f})"),
+        )
+    Console(width=None if sys.stdout.isatty() else LOG_WIDTH).print(table)
+
+
+def print_energy(mixture: Mixture) -> None:
+    """What was minimised, and what is proved about the answer."""
+    network = mixture.network
+    least = float(network.lower.min())
+    utility = mixture.details.get("utility", "supplied")
+    similarity = mixture.details.get("similarity", "supplied")
+    print(f"Energy: utility {utility}, similarity {similarity}, {_terms(network)}, every weight at least {least:.4g}.")
+    _print_caution(network, utility)
+    if mixture.status == "optimal":
+        print(f"Certified: no feasible mixture has an energy lower by more than {mixture.gap:.2g}.")
+    else:
+        print(f"NOT certified ({mixture.status}): the gap is {mixture.gap:.2g}.")
+
+
+def _print_caution(network: TaskNetwork, utility: str) -> None:
+    """Say where the utilities tell little, instead of letting the weights look better founded than they are."""
+    unlearned = int((network.utility == 0.0).sum())
+    if utility == "learnability" and unlearned > len(network) / 2:
+        print(
+            f"Beware: {unlearned} of {len(network)} tasks have utility 0: their experts learned nothing yet beyond how"
+            " often each answer occurs. More training steps, or a stronger base, would tell hard tasks from noise."
+        )
+    elif network.beta == 0.0:
+        print("The utilities are all equal, or were given no strength: the weights follow from the similarities alone.")
+
+
+def _terms(network: TaskNetwork) -> str:
+    prior = f", tau {network.tau:.4g}" if network.tau > 0.0 else ""
+    return f"beta {network.beta:.4g}, lam {network.lam:.4g}{prior}"
