@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from taskpgm.config import LoraSettings, ProbeSettings, SplitSettings, TaskSource, TrainingSettings
     from taskpgm.divergences import jensen_shannon
     from taskpgm.exact import exact_certificate
+    from taskpgm.exact_path import TradeOff, trade_off
     from taskpgm.experts import train_experts
     from taskpgm.inference import (
         METHODS,
@@ -45,6 +46,7 @@ _HOME = {
     "config": ("LoraSettings", "ProbeSettings", "SplitSettings", "TaskSource", "TrainingSettings"),
     "divergences": ("jensen_shannon",),
     "exact": ("exact_certificate",),
+    "exact_path": ("TradeOff", "trade_off"),
     "experts": ("train_experts",),
     "inference": (
         "METHODS",
@@ -95,6 +97,7 @@ __all__ = [
     "SwapSearch",
     "TaskNetwork",
     "TaskSource",
+    "TradeOff",
     "TrainingSettings",
     "balanced_beta",
     "certificate",
@@ -106,6 +109,7 @@ __all__ = [
     "load_tasks",
     "predict",
     "solve",
+    "trade_off",
     "train_experts",
 ]
 

@@ -14,6 +14,7 @@ import pytest
 from taskpgm.exact import exact_certificate
 from taskpgm.inference import SimplexQP, solve
 from taskpgm.network import TaskNetwork
+from taskpgm.exact_path import trade_off
 from taskpgm.types import FloatArray
 
 PORTFOLIOS = ("port1", "port2", "port3")
@@ -94,3 +95,24 @@ def test_the_ends_of_the_published_frontier(folder: Path, name: str) -> None:
     assert means @ greedy == pytest.approx(returns[-1], abs=PRINTED_RETURN)
     assert greedy @ covariance @ greedy == pytest.approx(variances[-1], rel=RELATIVE)
     assert careful @ covariance @ careful == pytest.approx(variances[0], rel=RELATIVE)
+
+
+@pytest.mark.parametrize("name", PORTFOLIOS)
+def test_the_exact_path_is_the_published_frontier_at_every_point(folder: Path, name: str) -> None:
+    means, covariance = read_assets(folder, name)
+    returns, variances = read_frontier(folder, name)
+    assert len(returns) == 2000
+    path = trade_off(TaskNetwork(means, covariance))
+    assert path.worst_gap <= 1e-14
+    right = np.clip(np.searchsorted(path.utilities, returns), 1, len(path.utilities) - 1)
+    low, high = path.utilities[right - 1], path.utilities[right]
+    share = ((returns - low) / (high - low))[:, None]
+    assert share.min() > -1e-3  # the ends' returns are rounded: a little beyond the path
+    assert share.max() < 1.0 + 1e-3
+    weights = (1.0 - share) * path.mixtures[right - 1] + share * path.mixtures[right]
+    found = np.einsum("ki,ij,kj->k", weights, covariance, weights)
+    slopes = 2.0 * (
+        (1.0 - share[:, 0]) * path.betas[right - 1] + share[:, 0] * path.betas[right]
+    )  # d variance / d return
+    printed = 1e-9 * (1.0 + slopes)  # one unit in the last place of the variance, and one of the return
+    assert (np.abs(found - variances) <= printed).all()

@@ -6,6 +6,7 @@ there.
 
 from taskpgm.inference.annealing import SimulatedAnnealing
 from taskpgm.inference.branch_and_bound import BranchAndBound
+from taskpgm.inference.critical_line import CriticalLine
 from taskpgm.inference.driver import solve
 from taskpgm.inference.exhaustive import Exhaustive
 from taskpgm.inference.greedy import GreedySelection
@@ -17,6 +18,7 @@ from taskpgm.inference.swap_search import SwapSearch
 
 METHODS: tuple[Method, ...] = (
     SimplexQP(),
+    CriticalLine(),
     Exhaustive(),
     BranchAndBound(),
     PgmpyElimination(),
@@ -31,6 +33,7 @@ __all__ = [
     "METHODS",
     "Answer",
     "BranchAndBound",
+    "CriticalLine",
     "Deadline",
     "Exhaustive",
     "GreedySelection",
