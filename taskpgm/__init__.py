@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from taskpgm.exact import exact_certificate
     from taskpgm.exact_path import TradeOff, trade_off
     from taskpgm.experts import train_experts
+    from taskpgm.explanation import explain, sensitivity
     from taskpgm.inference import (
         METHODS,
         BranchAndBound,
@@ -48,6 +49,7 @@ _HOME = {
     "exact": ("exact_certificate",),
     "exact_path": ("TradeOff", "trade_off"),
     "experts": ("train_experts",),
+    "explanation": ("explain", "sensitivity"),
     "inference": (
         "METHODS",
         "BranchAndBound",
@@ -104,10 +106,12 @@ __all__ = [
     "demo_suite",
     "estimate_affinity",
     "exact_certificate",
+    "explain",
     "jensen_shannon",
     "judge",
     "load_tasks",
     "predict",
+    "sensitivity",
     "solve",
     "trade_off",
     "train_experts",
