@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from taskpgm.exact_path import TradeOff, trade_off
     from taskpgm.experts import train_experts
     from taskpgm.explanation import explain, sensitivity
+    from taskpgm.factored import FactoredNetwork
     from taskpgm.inference import (
         METHODS,
         BranchAndBound,
@@ -50,6 +51,7 @@ _HOME = {
     "exact_path": ("TradeOff", "trade_off"),
     "experts": ("train_experts",),
     "explanation": ("explain", "sensitivity"),
+    "factored": ("FactoredNetwork",),
     "inference": (
         "METHODS",
         "BranchAndBound",
@@ -78,6 +80,7 @@ __all__ = [
     "BranchAndBound",
     "Exhaustive",
     "ExponentialSimilarity",
+    "FactoredNetwork",
     "GreedySelection",
     "HeldoutGain",
     "InputError",

@@ -15,12 +15,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from taskpgm.exact import minimize_linear
+from taskpgm.factored import FactoredNetwork
 from taskpgm.levels import LevelsNetwork
 from taskpgm.network import TaskNetwork
 from taskpgm.pairwise import PairwiseNetwork
 from taskpgm.types import Solution, Status
 
-Problem: TypeAlias = TaskNetwork | LevelsNetwork | PairwiseNetwork
+Mixtures: TypeAlias = TaskNetwork | FactoredNetwork
+Problem: TypeAlias = Mixtures | LevelsNetwork | PairwiseNetwork
 
 GAP_TOLERANCE = 1e-7
 FEASIBILITY_TOLERANCE = 1e-9
@@ -32,7 +34,7 @@ def gap_tolerance(problem: Problem, energy: float) -> float:
 
     Models of others come in units of their own; a mixture's energy does not.
     """
-    return GAP_TOLERANCE if isinstance(problem, TaskNetwork) else GAP_TOLERANCE * max(1.0, abs(energy))
+    return GAP_TOLERANCE if isinstance(problem, Mixtures) else GAP_TOLERANCE * max(1.0, abs(energy))
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Verdict:
         return f"{self.method}: {self.status.name}: energy {self.energy:.9g}, gap {self.gap:.3g}{excess}"
 
 
-def certificate(network: TaskNetwork, mixture: ArrayLike) -> Certificate:
+def certificate(network: Mixtures, mixture: ArrayLike) -> Certificate:
     """The Frank-Wolfe gap as a lower bound on the energy (Jaggi 2013), in float64.
 
     Where S is indefinite by mu < 0 on the sum-zero subspace the bound is lowered by lam |mu|, the most that the energy
@@ -99,7 +101,7 @@ def judge(problem: Problem, solution: Solution, reference: Solution | None = Non
     energy, bound, status, message = np.inf, -np.inf, solution.status, solution.message
     if solution.point is not None:
         energy, bound = problem.energy(solution.point), solution.bound
-        if isinstance(problem, TaskNetwork):
+        if isinstance(problem, Mixtures):
             bound = certificate(problem, solution.point).bound
         violation = problem.violation(solution.point)
         if not violation <= FEASIBILITY_TOLERANCE:

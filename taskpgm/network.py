@@ -11,24 +11,31 @@ The energy of a mixture p (Hein & Bousquet 2005 for why S is positive semidefini
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeAlias, overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from taskpgm.types import Affinity, FloatArray, InputError, readonly
+from taskpgm.checks import (
+    Bound,
+    array,
+    check_bounds_meet,
+    checked_bound,
+    checked_finite,
+    checked_names,
+    checked_prior,
+    checked_scalar,
+    checked_similarity,
+)
+from taskpgm.types import Affinity, FloatArray
 
 if TYPE_CHECKING:
     from taskpgm.levels import LevelsNetwork
     from taskpgm.pairwise import PairwiseNetwork
 
-Bound: TypeAlias = float | FloatArray | Sequence[float] | Mapping[str, float]
-
-SYMMETRY_TOLERANCE = 1e-8
-SUM_TOLERANCE = 1e-12
 DEFAULT_FLOOR = 0.2
 DEFAULT_RHO = 0.5
 
@@ -73,22 +80,22 @@ class TaskNetwork:
         lower: Bound = 0.0,
         upper: Bound = 1.0,
     ) -> None:
-        u = _array(utility, "utility", ndim=1)
-        checked = _checked_names(names, len(u))
+        u = array(utility, "utility", ndim=1)
+        checked = checked_names(names, len(u))
         fields = {
-            "utility": _checked_finite(u, "utility", checked),
-            "similarity": _checked_similarity(similarity, checked),
+            "utility": checked_finite(u, "utility", checked),
+            "similarity": checked_similarity(similarity, checked),
             "names": checked,
-            "beta": _checked_scalar(beta, "beta", -np.inf),
-            "lam": _checked_scalar(lam, "lam", 0.0),
-            "tau": _checked_scalar(tau, "tau", 0.0),
-            "prior": _checked_prior(prior, len(u)),
-            "lower": _checked_bound(lower, checked, "lower", 0.0),
-            "upper": _checked_bound(upper, checked, "upper", 1.0),
+            "beta": checked_scalar(beta, "beta", -np.inf),
+            "lam": checked_scalar(lam, "lam", 0.0),
+            "tau": checked_scalar(tau, "tau", 0.0),
+            "prior": checked_prior(prior, len(u)),
+            "lower": checked_bound(lower, checked, "lower", 0.0),
+            "upper": checked_bound(upper, checked, "upper", 1.0),
         }
         for field, value in fields.items():
             object.__setattr__(self, field, value)
-        _check_bounds_meet(self)
+        check_bounds_meet(self.names, self.lower, self.upper)
 
     @classmethod
     def from_affinity(
@@ -178,104 +185,3 @@ def balanced_beta(utility: ArrayLike, similarity: ArrayLike, *, lam: float = 1.0
         return 0.0
     mean_similarity = (s.sum() - np.trace(s)) / (n * (n - 1))
     return float(max(0.0, lam * rho * (1.0 - mean_similarity) / (n * spread)))
-
-
-def _check_bounds_meet(network: TaskNetwork) -> None:
-    """Raise an InputError that names a smallest set of bounds which no mixture satisfies together."""
-    names, lower, upper = network.names, network.lower, network.upper
-    for name, low, high in zip(names, lower, upper, strict=True):
-        if low > high:
-            raise InputError(f"task {name!r}: lower bound {low:.6g} is above its upper bound {high:.6g}.")
-    if lower.sum() > 1.0 + SUM_TOLERANCE:
-        order = np.argsort(-lower, kind="stable")
-        needed = int(np.searchsorted(np.cumsum(lower[order]), 1.0 + SUM_TOLERANCE, side="right")) + 1
-        raise InputError(_clash("lower", names, lower, order[:needed], "more than 1: lower them."))
-    if upper.sum() < 1.0 - SUM_TOLERANCE:
-        raise InputError(_clash("upper", names, upper, np.arange(len(names)), "less than 1: raise them."))
-
-
-def _clash(side: str, names: Sequence[str], bound: FloatArray, members: Any, remedy: str) -> str:
-    shown = ", ".join(f"{names[i]!r} ({bound[i]:.6g})" for i in members[:8])
-    more = f" and {len(members) - 8} more" if len(members) > 8 else ""
-    return f"no mixture is feasible: the {side} bounds of {shown}{more} add up to {bound[members].sum():.6g}, {remedy}"
-
-
-def _array(values: Any, label: str, ndim: int) -> FloatArray:
-    try:
-        array = readonly(values, np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{label}: not an array of numbers ({error}).") from error
-    if array.ndim != ndim:
-        raise InputError(f"{label}: expected {ndim} dimension(s), found shape {array.shape}.")
-    return array
-
-
-def _checked_finite(values: FloatArray, label: str, names: tuple[str, ...]) -> FloatArray:
-    for name, value in zip(names, values, strict=True):
-        if not np.isfinite(value):
-            raise InputError(f"{label} of task {name!r} is {value}: every {label} must be a finite number.")
-    return values
-
-
-def _checked_names(names: Sequence[str], n: int) -> tuple[str, ...]:
-    named = tuple(str(name) for name in names) if len(names) else tuple(f"task {i}" for i in range(n))
-    if len(named) != n:
-        raise InputError(f"names: {len(named)} names for {n} utilities; give one name per task.")
-    if n < 2:
-        raise InputError("one task only: a mixture needs at least two tasks.")
-    repeated = sorted({name for name in named if named.count(name) > 1}) if len(set(named)) < n else []
-    if repeated:
-        raise InputError(f"duplicate task name {repeated[0]!r}: every task needs a name of its own.")
-    return named
-
-
-def _checked_similarity(similarity: Any, names: tuple[str, ...]) -> FloatArray:
-    n = len(names)
-    s = _array(similarity, "similarity", ndim=2)
-    if s.shape != (n, n):
-        raise InputError(f"similarity: shape {s.shape[0]} x {s.shape[1]}, but there are {n} tasks.")
-    bad = np.argwhere(~np.isfinite(s))
-    if len(bad):
-        i, j = bad[0]
-        raise InputError(f"similarity of {names[i]!r} and {names[j]!r} is {s[i, j]}: every entry must be finite.")
-    asymmetry = np.abs(s - s.T)
-    if asymmetry.max() > SYMMETRY_TOLERANCE * max(1.0, float(np.abs(s).max())):
-        i, j = np.unravel_index(int(asymmetry.argmax()), s.shape)
-        raise InputError(
-            f"similarity is not symmetric: {names[i]!r}, {names[j]!r} is {s[i, j]:.6g} one way and {s[j, i]:.6g} the"
-            " other; average the two if that is what you mean."
-        )
-    return readonly(0.5 * (s + s.T), np.float64)
-
-
-def _checked_scalar(value: Any, label: str, least: float) -> float:
-    number = float(value)
-    if not np.isfinite(number) or number < least:
-        raise InputError(f"{label} = {number}: expected a finite number{'' if least < 0 else ' that is not negative'}.")
-    return number
-
-
-def _checked_prior(prior: Any, n: int) -> FloatArray:
-    if prior is None:
-        return readonly(np.full(n, 1.0 / n), np.float64)
-    q = _array(prior, "prior", ndim=1)
-    if len(q) != n or not np.all(np.isfinite(q)) or q.min() <= 0.0 or abs(q.sum() - 1.0) > 1e-9:
-        raise InputError(f"prior: expected {n} positive numbers that add up to 1.")
-    return q
-
-
-def _checked_bound(bound: Bound, names: tuple[str, ...], side: str, otherwise: float) -> FloatArray:
-    if isinstance(bound, Mapping):
-        unknown = [name for name in bound if name not in names]
-        if unknown:
-            raise InputError(f"{side} bound for {unknown[0]!r}: there is no task of that name.")
-        values = np.array([bound.get(name, otherwise) for name in names], dtype=np.float64)
-    else:
-        values = np.asarray(bound, dtype=np.float64)
-        if values.ndim > 0 and values.shape != (len(names),):
-            raise InputError(f"{side} bounds: shape {values.shape}, but there are {len(names)} tasks.")
-        values = np.broadcast_to(values, (len(names),))
-    for name, value in zip(names, values, strict=True):
-        if not 0.0 <= value <= 1.0:
-            raise InputError(f"task {name!r}: {side} bound {value} is not between 0 and 1.")
-    return readonly(values, np.float64)

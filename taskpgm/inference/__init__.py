@@ -9,6 +9,7 @@ from taskpgm.inference.branch_and_bound import BranchAndBound
 from taskpgm.inference.critical_line import CriticalLine
 from taskpgm.inference.driver import solve
 from taskpgm.inference.exhaustive import Exhaustive
+from taskpgm.inference.frank_wolfe import PairwiseFrankWolfe
 from taskpgm.inference.greedy import GreedySelection
 from taskpgm.inference.method import Answer, Deadline, Method
 from taskpgm.inference.pgmpy_exact import PgmpyElimination, PgmpyJunctionTree
@@ -19,6 +20,7 @@ from taskpgm.inference.swap_search import SwapSearch
 METHODS: tuple[Method, ...] = (
     SimplexQP(),
     CriticalLine(),
+    PairwiseFrankWolfe(),
     Exhaustive(),
     BranchAndBound(),
     PgmpyElimination(),
@@ -39,6 +41,7 @@ __all__ = [
     "GreedySelection",
     "LargestRemainder",
     "Method",
+    "PairwiseFrankWolfe",
     "PgmpyElimination",
     "PgmpyJunctionTree",
     "SimplexQP",

@@ -20,7 +20,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from taskpgm.inference.method import Answer, Deadline, Domain, Method
+from taskpgm.factored import FactoredNetwork
+from taskpgm.inference.method import DENSE, Answer, Deadline, Domain, Method
 from taskpgm.network import TaskNetwork
 from taskpgm.types import FloatArray, IntArray
 
@@ -42,8 +43,8 @@ class CriticalLine(Method):
     domain: ClassVar[Domain] = "mixture"
     exact: ClassVar[bool] = True
 
-    def refuses(self, problem: TaskNetwork) -> str | None:
-        return walk_refusal(problem)
+    def refuses(self, problem: TaskNetwork | FactoredNetwork) -> str | None:
+        return DENSE if isinstance(problem, FactoredNetwork) else walk_refusal(problem)
 
     def run(self, problem: TaskNetwork, deadline: Deadline, seed: int) -> Answer:
         walk, corners = Walk(problem, seed), 0
@@ -70,7 +71,7 @@ class Corner:
     mixture: FloatArray
 
 
-def best_vertex(network: TaskNetwork, gain: FloatArray) -> tuple[FloatArray, int]:
+def best_vertex(network: TaskNetwork | FactoredNetwork, gain: FloatArray) -> tuple[FloatArray, int]:
     """The feasible mixture with the most gain'p, and the one task that may lie between its bounds."""
     p, left = network.lower.copy(), 1.0 - float(network.lower.sum())
     last = int(np.argmax(gain))

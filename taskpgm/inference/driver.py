@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 from taskpgm.inference.child import map_answer, run_in_child
 from taskpgm.inference.memory import peak_of_memory, start_of_memory
 from taskpgm.inference.method import Answer, Deadline, Method, Note
-from taskpgm.judge import ENERGY_TOLERANCE, FEASIBILITY_TOLERANCE, Problem, certificate, gap_tolerance
+from taskpgm.judge import ENERGY_TOLERANCE, FEASIBILITY_TOLERANCE, Mixtures, Problem, certificate, gap_tolerance
 from taskpgm.levels import LevelsNetwork
-from taskpgm.network import TaskNetwork
 from taskpgm.pairwise import PairwiseNetwork
 from taskpgm.storage import first_line
 from taskpgm.types import Solution, Status, TracePoint, readonly
@@ -80,11 +79,11 @@ def _reason(form: Problem | str, parts: list[Any], method: Method) -> str | None
 
 def _in_form(problem: Problem, method: Method) -> Problem | str:
     """The problem as the method's domain has it, or why it cannot be had."""
-    if method.domain == "mixture" and isinstance(problem, TaskNetwork):
+    if method.domain == "mixture" and isinstance(problem, Mixtures):
         return problem
     if method.domain == "levels" and isinstance(problem, LevelsNetwork):
         return problem
-    if method.domain == "pairwise" and not isinstance(problem, TaskNetwork):
+    if method.domain == "pairwise" and not isinstance(problem, Mixtures):
         return canonical(problem)
     return f"takes {DOMAINS[method.domain]}"
 
@@ -188,14 +187,14 @@ def _judged(problem: Problem, method: Method, answer: Answer) -> Solution:
     if not violation <= FEASIBILITY_TOLERANCE:
         message = f"the returned point breaks the feasible set by {violation:.3g}"
         return Solution(method.name, Status.failed, message=message, stats=answer.stats)
-    discrete = not isinstance(problem, TaskNetwork)
+    discrete = not isinstance(problem, Mixtures)
     point = readonly(np.rint(answer.point), np.int64) if discrete else readonly(answer.point, np.float64)
     energy = problem.energy(point)
     bound = -np.inf if answer.bound is None else float(answer.bound)
     if np.isnan(bound) or bound > energy + ENERGY_TOLERANCE * max(1.0, abs(energy)):
         message = f"the claimed lower bound {bound:.12g} is not below the point's energy {energy:.12g}"
         return Solution(method.name, Status.failed, message=message, stats=answer.stats)
-    if isinstance(problem, TaskNetwork):
+    if isinstance(problem, Mixtures):
         bound = certificate(problem, point).bound  # needs no method's word
     bound = min(bound, energy)
     gap = energy - bound

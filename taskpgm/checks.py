@@ -1,0 +1,126 @@
+"""What a network's numbers must be like, and the one line that says where they are not.
+
+checked_names(["copy", "sort"], 2)
+checked_bound({"copy": 0.5}, ("copy", "sort"), "upper", otherwise=1.0)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from taskpgm.types import FloatArray, InputError, readonly
+
+Bound: TypeAlias = float | FloatArray | Sequence[float] | Mapping[str, float]
+
+SYMMETRY_TOLERANCE = 1e-8
+SUM_TOLERANCE = 1e-12
+
+
+def check_bounds_meet(names: tuple[str, ...], lower: FloatArray, upper: FloatArray) -> None:
+    """Raise an InputError that names a smallest set of bounds which no mixture satisfies together."""
+    for name, low, high in zip(names, lower, upper, strict=True):
+        if low > high:
+            raise InputError(f"task {name!r}: lower bound {low:.6g} is above its upper bound {high:.6g}.")
+    if lower.sum() > 1.0 + SUM_TOLERANCE:
+        order = np.argsort(-lower, kind="stable")
+        needed = int(np.searchsorted(np.cumsum(lower[order]), 1.0 + SUM_TOLERANCE, side="right")) + 1
+        raise InputError(_clash("lower", names, lower, order[:needed], "more than 1: lower them."))
+    if upper.sum() < 1.0 - SUM_TOLERANCE:
+        raise InputError(_clash("upper", names, upper, np.arange(len(names)), "less than 1: raise them."))
+
+
+def _clash(side: str, names: Sequence[str], bound: FloatArray, members: Any, remedy: str) -> str:
+    shown = ", ".join(f"{names[i]!r} ({bound[i]:.6g})" for i in members[:8])
+    more = f" and {len(members) - 8} more" if len(members) > 8 else ""
+    return f"no mixture is feasible: the {side} bounds of {shown}{more} add up to {bound[members].sum():.6g}, {remedy}"
+
+
+def array(values: Any, label: str, ndim: int) -> FloatArray:
+    """Numbers with so many axes, copied and read-only."""
+    try:
+        array = readonly(values, np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{label}: not an array of numbers ({error}).") from error
+    if array.ndim != ndim:
+        raise InputError(f"{label}: expected {ndim} dimension(s), found shape {array.shape}.")
+    return array
+
+
+def checked_finite(values: FloatArray, label: str, names: tuple[str, ...]) -> FloatArray:
+    """One finite number for each task."""
+    for name, value in zip(names, values, strict=True):
+        if not np.isfinite(value):
+            raise InputError(f"{label} of task {name!r} is {value}: every {label} must be a finite number.")
+    return values
+
+
+def checked_names(names: Sequence[str], n: int) -> tuple[str, ...]:
+    """n different names, "task 0", "task 1", ... where none are given."""
+    named = tuple(str(name) for name in names) if len(names) else tuple(f"task {i}" for i in range(n))
+    if len(named) != n:
+        raise InputError(f"names: {len(named)} names for {n} utilities; give one name per task.")
+    if n < 2:
+        raise InputError("one task only: a mixture needs at least two tasks.")
+    repeated = sorted({name for name in named if named.count(name) > 1}) if len(set(named)) < n else []
+    if repeated:
+        raise InputError(f"duplicate task name {repeated[0]!r}: every task needs a name of its own.")
+    return named
+
+
+def checked_similarity(similarity: Any, names: tuple[str, ...]) -> FloatArray:
+    """A finite symmetric matrix; what rounding left of asymmetry is averaged away."""
+    n = len(names)
+    s = array(similarity, "similarity", ndim=2)
+    if s.shape != (n, n):
+        raise InputError(f"similarity: shape {s.shape[0]} x {s.shape[1]}, but there are {n} tasks.")
+    bad = np.argwhere(~np.isfinite(s))
+    if len(bad):
+        i, j = bad[0]
+        raise InputError(f"similarity of {names[i]!r} and {names[j]!r} is {s[i, j]}: every entry must be finite.")
+    asymmetry = np.abs(s - s.T)
+    if asymmetry.max() > SYMMETRY_TOLERANCE * max(1.0, float(np.abs(s).max())):
+        i, j = np.unravel_index(int(asymmetry.argmax()), s.shape)
+        raise InputError(
+            f"similarity is not symmetric: {names[i]!r}, {names[j]!r} is {s[i, j]:.6g} one way and {s[j, i]:.6g} the"
+            " other; average the two if that is what you mean."
+        )
+    return readonly(0.5 * (s + s.T), np.float64)
+
+
+def checked_scalar(value: Any, label: str, least: float) -> float:
+    """A finite number, at least `least`."""
+    number = float(value)
+    if not np.isfinite(number) or number < least:
+        raise InputError(f"{label} = {number}: expected a finite number{'' if least < 0 else ' that is not negative'}.")
+    return number
+
+
+def checked_prior(prior: Any, n: int) -> FloatArray:
+    """A positive mixture; uniform where none is given."""
+    if prior is None:
+        return readonly(np.full(n, 1.0 / n), np.float64)
+    q = array(prior, "prior", ndim=1)
+    if len(q) != n or not np.all(np.isfinite(q)) or q.min() <= 0.0 or abs(q.sum() - 1.0) > 1e-9:
+        raise InputError(f"prior: expected {n} positive numbers that add up to 1.")
+    return q
+
+
+def checked_bound(bound: Bound, names: tuple[str, ...], side: str, otherwise: float) -> FloatArray:
+    """(n,) a bound for each task, from one number, an array, or a mapping from names."""
+    if isinstance(bound, Mapping):
+        unknown = [name for name in bound if name not in names]
+        if unknown:
+            raise InputError(f"{side} bound for {unknown[0]!r}: there is no task of that name.")
+        values = np.array([bound.get(name, otherwise) for name in names], dtype=np.float64)
+    else:
+        values = np.asarray(bound, dtype=np.float64)
+        if values.ndim > 0 and values.shape != (len(names),):
+            raise InputError(f"{side} bounds: shape {values.shape}, but there are {len(names)} tasks.")
+        values = np.broadcast_to(values, (len(names),))
+    for name, value in zip(names, values, strict=True):
+        if not 0.0 <= value <= 1.0:
+            raise InputError(f"task {name!r}: {side} bound {value} is not between 0 and 1.")
+    return readonly(values, np.float64)
