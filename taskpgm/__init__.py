@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from taskpgm.suite import demo_suite
     from taskpgm.tasks import load_tasks
     from taskpgm.types import InputError, Solution, Status
+    from taskpgm.uncertainty import bootstrap
     from taskpgm.utilities import HeldoutGain, Learnability, Representativeness, Supplied
 
 __version__ = "0.1.0"
@@ -71,6 +72,7 @@ _HOME = {
     "suite": ("demo_suite",),
     "tasks": ("load_tasks",),
     "types": ("InputError", "Solution", "Status"),
+    "uncertainty": ("bootstrap",),
     "utilities": ("HeldoutGain", "Learnability", "Representativeness", "Supplied"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
@@ -105,6 +107,7 @@ __all__ = [
     "TradeOff",
     "TrainingSettings",
     "balanced_beta",
+    "bootstrap",
     "certificate",
     "demo_suite",
     "estimate_affinity",

@@ -9,15 +9,17 @@ Pooling a context's rare tokens into one bucket can only lower a divergence (dat
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
 
-from taskpgm.divergences import LN2, jensen_shannon
-from taskpgm.types import Affinity, FloatArray, InputError, Predictions, readonly
+from taskpgm.divergences import LN2, block_divergences
+from taskpgm.types import Affinity, Blocks, FloatArray, InputError, Predictions, readonly
 from taskpgm.utilities import Learnability, Utility, gain_matrix
 
+BLOCKS_PER_TASK = 32
+BLOCK_MEMORY = 256e6  # bytes that the blocks' divergences may take
 STORAGE_ROUNDING = 1e-6
 """Nats by which storing log-probabilities as float32 can move a divergence, with room to spare."""
 
@@ -71,7 +73,8 @@ def estimate_affinity(
     """
     utility = Learnability() if utility is None else utility
     similarity = ExponentialSimilarity() if similarity is None else similarity
-    divergence = jensen_shannon(predictions.log_probs, predictions.weights)
+    blocks = evidence_blocks(predictions)
+    divergence = blocks.divergence.sum(axis=0)
     lower, upper = _truncation_interval(divergence, predictions)
     s = similarity.of(divergence)
     u = np.asarray(utility.evaluate(predictions, s), dtype=np.float64)
@@ -88,6 +91,29 @@ def estimate_affinity(
         gain=readonly(gain_matrix(predictions), np.float64),
         utility_name=utility.name,
         similarity_name=str(similarity),
+        blocks=blocks,
+    )
+
+
+def evidence_blocks(predictions: Predictions) -> Blocks:
+    """The predictions' divergences by blocks of probes: a few for each task, no probe in two."""
+    n = len(predictions.names)
+    fits = int(BLOCK_MEMORY // (8 * n**3))
+    per_task = max(2, min(BLOCKS_PER_TASK, fits))
+    members = np.empty(len(predictions.context_task), dtype=np.int64)
+    task: list[int] = []
+    for t in range(n):
+        contexts = np.flatnonzero(predictions.context_task == t)
+        _, probe = np.unique(predictions.context_probe[contexts], return_inverse=True)
+        count = min(per_task, int(probe.max()) + 1)
+        members[contexts] = len(task) + probe % count
+        task += [t] * count
+    return Blocks(
+        task=readonly(task, np.int64),
+        mass=readonly(np.bincount(members, predictions.weights, minlength=len(task)), np.float64),
+        divergence=readonly(block_divergences(predictions.log_probs, predictions.weights, members), np.float64),
+        members=readonly(members, np.int64),
+        scores=replace(predictions, log_probs=predictions.log_probs[:, :, :0]),
     )
 
 

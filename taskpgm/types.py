@@ -173,12 +173,28 @@ class Predictions:
 
 
 @dataclass(frozen=True, eq=False)
+class Blocks:
+    """The evidence of an affinity cut into blocks of whole probes, so that it can be drawn again from itself.
+
+    task: (B,) the task of each block's probes. mass: (B,) the sum of its contexts' weights. divergence: (B, n, n) the
+    weighted sum over them of the Jensen-Shannon divergences, nats: over all blocks it adds up to the affinity's.
+    members: (C,) the block of each context. scores: the predictions without their log_probs, for the utilities.
+    """
+
+    task: IntArray
+    mass: FloatArray
+    divergence: FloatArray
+    members: IntArray
+    scores: Predictions
+
+
+@dataclass(frozen=True, eq=False)
 class Affinity:
     """How useful each task is and how alike any two of them make a model behave.
 
     utility: (n,). divergence: (n, n) nats, with certified divergence_lower and divergence_upper.
     similarity: (n, n) in [0, 1], unit diagonal. gain: (n, n) nats per target token; gain[i, j] is what training on
-    task i does for task j.
+    task i does for task j. blocks: the evidence it comes from, for `taskpgm.bootstrap`.
     """
 
     names: tuple[str, ...]
@@ -190,6 +206,7 @@ class Affinity:
     gain: FloatArray
     utility_name: str
     similarity_name: str
+    blocks: Blocks | None = None
 
 
 # ------------------------------------------------------------------------------------------------------------- answers

@@ -4,6 +4,6 @@ A divergence takes (n, C, V) log-probabilities and context weights and returns a
 diagonal, equivariant under reordering of the experts, and equal to its slow twin.
 """
 
-from taskpgm.divergences.jensen_shannon import LN2, jensen_shannon, jensen_shannon_reference
+from taskpgm.divergences.jensen_shannon import LN2, block_divergences, jensen_shannon, jensen_shannon_reference
 
-__all__ = ["LN2", "jensen_shannon", "jensen_shannon_reference"]
+__all__ = ["LN2", "block_divergences", "jensen_shannon", "jensen_shannon_reference"]

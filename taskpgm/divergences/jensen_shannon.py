@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from taskpgm.types import FloatArray, InputError
+from taskpgm.types import FloatArray, InputError, IntArray
 
 LN2 = float(np.log(2.0))
 NORMALISATION_TOLERANCE = 1e-3
@@ -33,6 +33,19 @@ def jensen_shannon(log_probs: ArrayLike, weights: ArrayLike | None = None) -> Fl
 
     probabilities, w = _checked(log_probs, weights)
     return np.asarray(pairwise_divergence(probabilities, w))
+
+
+def block_divergences(log_probs: ArrayLike, weights: ArrayLike, members: IntArray) -> FloatArray:
+    """(B, n, n) what each block of contexts adds to the Jensen-Shannon divergences, in nats.
+
+    Args:
+        log_probs, weights: as for `jensen_shannon`.
+        members: (C,) the block of each context, from 0.
+    """
+    from taskpgm.divergences import kernels
+
+    probabilities, w = _checked(log_probs, weights)
+    return np.asarray(kernels.block_divergences(probabilities, w, members, int(members.max()) + 1))
 
 
 def jensen_shannon_reference(log_probs: ArrayLike, weights: ArrayLike | None = None) -> FloatArray:

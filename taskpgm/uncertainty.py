@@ -1,0 +1,187 @@
+"""Error bars for mixtures: the evidence is drawn again from itself, and the network solved again, many times.
+
+Probes are cut into blocks; for every task its own blocks are drawn with replacement (a stratified block bootstrap,
+Efron 1979), since the probes of a task are a sample while the tasks are not. Each draw gives divergences and utilities,
+and with the network's own weights, bounds and prior another mixture.
+
+    spread = bootstrap(affinity, network, replicates=1000)
+    spread.interval()                   # (n, 2) 95 % of the replicates lie within
+    spread.undecided                    # tasks of which nobody can say whether they should get more than uniform
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from taskpgm.affinity import ExponentialSimilarity, Similarity
+from taskpgm.inference import PairwiseFrankWolfe, SimplexQP, solve
+from taskpgm.inference.method import Method
+from taskpgm.network import TaskNetwork, balanced_beta
+from taskpgm.types import Affinity, Blocks, FloatArray, InputError, IntArray, readonly
+from taskpgm.utilities import Learnability, Utility
+
+LEVEL = 0.95
+FLOOR_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class Spread:
+    """How mixtures vary with the evidence. mixture: (n,) of all of it; replicates: (R, n) of the draws."""
+
+    network: TaskNetwork
+    mixture: FloatArray
+    replicates: FloatArray
+    probes_per_task: float
+
+    def interval(self, level: float = LEVEL) -> FloatArray:
+        """(n, 2) the percentile interval of each weight, widened to hold the mixture itself."""
+        if not 0.0 < level < 1.0:
+            raise InputError(f"level {level}: it must be between 0 and 1.")
+        tails = 0.5 * (1.0 - level)
+        low, high = np.quantile(self.replicates, [tails, 1.0 - tails], axis=0)
+        return np.column_stack([np.minimum(low, self.mixture), np.maximum(high, self.mixture)])
+
+    @cached_property
+    def at_floor(self) -> FloatArray:
+        """(n,) the share of replicates in which a task is at its lower bound."""
+        return readonly((self.replicates <= self.network.lower + FLOOR_TOLERANCE).mean(axis=0), np.float64)
+
+    @cached_property
+    def ahead(self) -> FloatArray:
+        """(n, n) the share of replicates in which task i gets more than task j; half of it where they are equal."""
+        weights = self.replicates
+        more = (weights[:, :, None] > weights[:, None, :] + FLOOR_TOLERANCE).mean(axis=0)
+        return readonly(more + 0.5 * (1.0 - more - more.T), np.float64)
+
+    @property
+    def rank_stability(self) -> float:
+        """The mean Spearman correlation of a replicate's order of tasks with the mixture's; nan where all are equal."""
+        from scipy.stats import rankdata
+
+        order, orders = rankdata(self.mixture), rankdata(self.replicates, axis=1)
+        centred, others = order - order.mean(), orders - orders.mean(axis=1, keepdims=True)
+        length = np.sqrt((centred @ centred) * (others**2).sum(axis=1))
+        return float((others @ centred / length)[length > 0.0].mean()) if (length > 0.0).any() else float("nan")
+
+    @property
+    def undecided(self) -> tuple[str, ...]:
+        """The tasks whose interval holds the uniform share."""
+        uniform = 1.0 / len(self.network)
+        return tuple(
+            name for name, (low, high) in zip(self.network.names, self.interval(), strict=True) if low < uniform < high
+        )
+
+    @property
+    def probes_to_halve(self) -> int:
+        """How many more probes a task would halve the intervals: widths fall with the root of their number."""
+        return int(np.ceil(3.0 * self.probes_per_task))
+
+
+def bootstrap(
+    affinity: Affinity | Sequence[Affinity],
+    network: TaskNetwork,
+    *,
+    replicates: int = 1000,
+    seed: int = 0,
+    utility: Utility | None = None,
+    similarity: Similarity | None = None,
+    rho: float | None = None,
+) -> Spread:
+    """Mixtures of evidence drawn again.
+
+    Args:
+        affinity: from `estimate_affinity`; or several, of experts trained with several seeds, which are then drawn too.
+        network: the network of that evidence, whose energy weights, bounds and prior every replicate keeps.
+        replicates, seed: how many draws, and of which generator.
+        utility, similarity: the rules that the affinity was made with; the defaults of `estimate_affinity`.
+        rho: where given, beta is balanced anew for every draw, as `TaskNetwork.from_affinity` does.
+
+    Raises:
+        InputError: an affinity without blocks, or of other tasks than the network's.
+    """
+    affinities = [affinity] if isinstance(affinity, Affinity) else list(affinity)
+    blocks = [_blocks(each, network) for each in affinities]
+    rules = (utility or Learnability(), similarity or ExponentialSimilarity())
+    rng = np.random.default_rng(seed)
+    method: Method = PairwiseFrankWolfe() if network.tau == 0.0 else SimplexQP()
+    found = np.empty((replicates, len(network)))
+    for row in found:
+        chosen = [blocks[k] for k in rng.integers(len(blocks), size=len(blocks))]
+        drawn = [_drawn(each, rng, rules) for each in chosen]
+        u, s = np.mean([d[0] for d in drawn], axis=0), np.mean([d[1] for d in drawn], axis=0)
+        beta = network.beta if rho is None else balanced_beta(u, s, lam=network.lam, rho=rho)
+        row[:] = _mixture(_like(network, u, s, beta), method)
+    mixture = _mixture(network, method)
+    probes = np.mean([len(np.unique(each.scores.context_probe)) / len(network) for each in blocks])
+    return Spread(network, readonly(mixture, np.float64), readonly(found, np.float64), float(probes))
+
+
+def _blocks(affinity: Affinity, network: TaskNetwork) -> Blocks:
+    if affinity.blocks is None:
+        raise InputError("the affinity keeps no blocks of evidence: make it with estimate_affinity(predictions).")
+    if affinity.names != network.names:
+        raise InputError("the affinity is about other tasks than the network, or in another order.")
+    return affinity.blocks
+
+
+def _drawn(
+    blocks: Blocks, rng: np.random.Generator, rules: tuple[Utility, Similarity]
+) -> tuple[FloatArray, FloatArray]:
+    """(utilities, similarities) of the blocks drawn with replacement within each task."""
+    utility, similarity = rules
+    picked = np.concatenate([rng.choice(own, size=len(own)) for own in _by_task(blocks)])
+    times = np.bincount(picked, minlength=len(blocks.task))
+    s = similarity.of(divergence_of(blocks, times))
+    order = np.argsort(blocks.members, kind="stable")
+    starts = np.concatenate([[0], np.cumsum(np.bincount(blocks.members))])
+    contexts = np.concatenate([order[starts[b] : starts[b + 1]] for b in picked])
+    scores = blocks.scores
+    redrawn = replace(
+        scores,
+        log_probs=scores.log_probs[:, :0],
+        target_log_probs=scores.target_log_probs[:, contexts],
+        base_target_log_probs=scores.base_target_log_probs[contexts],
+        marginal_log_probs=scores.marginal_log_probs[contexts],
+        context_task=scores.context_task[contexts],
+        context_probe=scores.context_probe[contexts],
+        weights=scores.weights[contexts],
+    )
+    return np.asarray(utility.evaluate(redrawn, s), dtype=np.float64), s
+
+
+def divergence_of(blocks: Blocks, times: IntArray) -> FloatArray:
+    """(n, n) J of blocks taken so many times each; every task keeps its mass."""
+    n = len(blocks.scores.names)
+    mass = np.bincount(blocks.task, weights=blocks.mass, minlength=n)
+    drawn = np.bincount(blocks.task, weights=times * blocks.mass, minlength=n)
+    share = times * (mass / drawn)[blocks.task]
+    return np.asarray(np.einsum("b,bij->ij", share, blocks.divergence, optimize=True))
+
+
+def _by_task(blocks: Blocks) -> list[IntArray]:
+    return [np.flatnonzero(blocks.task == task) for task in range(len(blocks.scores.names))]
+
+
+def _like(network: TaskNetwork, utility: FloatArray, similarity: FloatArray, beta: float) -> TaskNetwork:
+    return TaskNetwork(
+        utility,
+        similarity,
+        network.names,
+        beta=beta,
+        lam=network.lam,
+        tau=network.tau,
+        prior=network.prior,
+        lower=network.lower,
+        upper=network.upper,
+    )
+
+
+def _mixture(network: TaskNetwork, method: Method) -> FloatArray:
+    solution = solve(network, method)
+    if solution.point is None:
+        raise InputError(f"a replicate cannot be solved: {solution.message}")
+    return np.asarray(solution.point, dtype=np.float64)

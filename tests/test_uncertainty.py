@@ -1,0 +1,184 @@
+"""Error bars: redrawn evidence is the evidence on average, intervals cover the truth as often as they say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from evidence import make_predictions
+from hypothesis import given, settings
+from strategies import SEEDS
+
+from taskpgm.affinity import ExponentialSimilarity, estimate_affinity, evidence_blocks
+from taskpgm.divergences import jensen_shannon
+from taskpgm.network import TaskNetwork
+from taskpgm.types import Affinity, FloatArray, InputError, Predictions
+from taskpgm.uncertainty import Spread, bootstrap, divergence_of
+from taskpgm.utilities import HeldoutGain, Learnability
+
+RULE = ExponentialSimilarity(kappa=3.0)
+TASKS, PROBES, VOCABULARY = 5, 48, 6
+
+
+def with_probes(predictions: Predictions, per_probe: int) -> Predictions:
+    return replace(predictions, context_probe=np.arange(len(predictions.weights)) // per_probe)
+
+
+@given(SEEDS)
+@settings(max_examples=20)
+def test_all_blocks_once_are_the_affinity(seed: int) -> None:
+    predictions = with_probes(make_predictions(seed, n=4, per_task=12), 3)
+    affinity = estimate_affinity(predictions)
+    blocks = affinity.blocks
+    assert blocks is not None
+    once = divergence_of(blocks, np.ones(len(blocks.task), dtype=np.int64))
+    np.testing.assert_allclose(once, jensen_shannon(predictions.log_probs, predictions.weights), atol=1e-12)
+    np.testing.assert_allclose(once, affinity.divergence, atol=1e-12)
+    assert blocks.mass.sum() == pytest.approx(1.0)
+    for block in range(len(blocks.task)):  # no probe in two blocks, no block of two tasks
+        probes = np.unique(predictions.context_probe[blocks.members == block])
+        assert not np.isin(probes, predictions.context_probe[blocks.members != block]).any()
+        assert set(predictions.context_task[blocks.members == block]) == {blocks.task[block]}
+
+
+@given(SEEDS)
+@settings(max_examples=20)
+def test_a_draw_is_the_affinity_of_the_repeated_contexts(seed: int) -> None:
+    predictions = make_predictions(seed, n=3, per_task=6)
+    blocks = evidence_blocks(predictions)
+    rng = np.random.default_rng(seed)
+    picked = np.concatenate([rng.choice(np.flatnonzero(blocks.task == t), size=6) for t in range(3)])
+    times = np.bincount(picked, minlength=len(blocks.task))
+    contexts = np.concatenate([np.flatnonzero(blocks.members == b) for b in picked])
+    expected = jensen_shannon(predictions.log_probs[:, contexts], np.ones(len(contexts)))
+    np.testing.assert_allclose(divergence_of(blocks, times), expected, atol=1e-12)
+
+
+def population(seed: int) -> list[FloatArray]:
+    """(TASKS + 1, contexts, VOCABULARY) log-probabilities of all contexts of each task, the last expert the base."""
+    rng = np.random.default_rng(seed)
+    centres = rng.standard_normal((TASKS, TASKS + 1, 1, VOCABULARY))
+    logits = [1.5 * c + rng.standard_normal((TASKS + 1, 4000, VOCABULARY)) for c in centres]
+    return [each - np.log(np.exp(each).sum(axis=-1, keepdims=True)) for each in logits]
+
+
+def sampled(parts: list[FloatArray], picked: list[FloatArray]) -> Predictions:
+    """Predictions on some contexts of each task; the true token is always the first."""
+    logs = np.concatenate([part[:, places] for part, places in zip(parts, picked, strict=True)], axis=1)
+    task = np.repeat(np.arange(TASKS), [len(places) for places in picked])
+    counts = np.bincount(task)
+    tail = np.full((TASKS, logs.shape[1], 1), -np.inf)
+    return Predictions(
+        names=tuple(f"task {i}" for i in range(TASKS)),
+        log_probs=np.concatenate([logs[:TASKS], tail], axis=2).astype(np.float32),
+        target_log_probs=logs[:TASKS, :, 0].astype(np.float32),
+        base_target_log_probs=logs[TASKS, :, 0].astype(np.float32),
+        marginal_log_probs=np.full(len(task), -3.0, dtype=np.float32),
+        context_task=task,
+        context_probe=np.arange(len(task)),
+        weights=1.0 / (TASKS * counts[task]),
+    )
+
+
+def evidence(predictions: Predictions) -> tuple[Affinity, TaskNetwork]:
+    affinity = estimate_affinity(predictions, utility=HeldoutGain(), similarity=RULE)
+    return affinity, TaskNetwork.from_affinity(affinity, floor=0.2)
+
+
+def coverage(repetitions: int, replicates: int) -> float:
+    """The share of true weights within their 95 % intervals, over many samples of one population."""
+    covered = []
+    for seed in range(repetitions):
+        parts = population(seed % 10)
+        _, truth = evidence(sampled(parts, [np.arange(part.shape[1]) for part in parts]))
+        target = best_mixture(truth)
+        rng = np.random.default_rng(1000 + seed)
+        picked = [rng.choice(part.shape[1], size=PROBES, replace=False) for part in parts]
+        affinity, network = evidence(sampled(parts, picked))
+        spread = bootstrap(
+            affinity, network, replicates=replicates, seed=seed, utility=HeldoutGain(), similarity=RULE, rho=0.5
+        )
+        low, high = spread.interval().T
+        covered.append((low - 1e-9 <= target) & (target <= high + 1e-9))
+    return float(np.mean(covered))
+
+
+def best_mixture(network: TaskNetwork) -> FloatArray:
+    from taskpgm.inference import SimplexQP, solve
+
+    return np.array(solve(network, SimplexQP()).point)
+
+
+def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
+    assert 0.85 <= coverage(repetitions=20, replicates=150) <= 1.0
+
+
+@pytest.mark.slow
+def test_coverage_of_95_percent_intervals() -> None:
+    assert 0.90 <= coverage(repetitions=400, replicates=400) <= 0.98
+
+
+def test_more_probes_narrow_the_intervals() -> None:
+    parts = population(3)
+    widths = []
+    for count in (30, 120):
+        rng = np.random.default_rng(7)
+        affinity, network = evidence(sampled(parts, [rng.choice(4000, size=count, replace=False) for _ in parts]))
+        spread = bootstrap(affinity, network, replicates=300, utility=HeldoutGain(), similarity=RULE, rho=0.5)
+        widths.append(float(np.diff(spread.interval()).mean()))
+        assert spread.probes_to_halve == 3 * count
+    assert 0.3 < widths[1] / widths[0] < 0.75  # four times the probes: about half the width
+
+
+def test_the_same_seed_gives_the_same_spread_and_the_network_keeps_its_bounds() -> None:
+    affinity = estimate_affinity(make_predictions(3, n=5, per_task=8))
+    network = TaskNetwork.from_affinity(affinity, floor=0.5, upper=0.4)
+    one, same, other = (bootstrap(affinity, network, replicates=20, seed=s) for s in (1, 1, 2))
+    np.testing.assert_array_equal(one.replicates, same.replicates)
+    assert not np.array_equal(one.replicates, other.replicates)
+    assert (one.replicates >= 0.1 - 1e-9).all()
+    assert (one.replicates <= 0.4 + 1e-9).all()
+    np.testing.assert_allclose(one.replicates.sum(axis=1), 1.0, atol=1e-9)
+
+
+def test_several_trainings_add_their_own_spread() -> None:
+    trained = [evidence(sampled(population(seed), [np.arange(100)] * TASKS)) for seed in (3, 4)]
+    affinities, network = [affinity for affinity, _ in trained], trained[0][1]
+    alone = bootstrap(affinities[0], network, replicates=60, utility=HeldoutGain(), similarity=RULE)
+    both = bootstrap(affinities, network, replicates=60, utility=HeldoutGain(), similarity=RULE)
+    assert np.ptp(both.replicates, axis=0).mean() > 2.0 * np.ptp(alone.replicates, axis=0).mean()
+
+
+def test_a_kl_term_is_solved_too() -> None:
+    affinity = estimate_affinity(make_predictions(5, n=4, per_task=8))
+    network = TaskNetwork(affinity.utility, affinity.similarity, affinity.names, tau=0.1)
+    assert bootstrap(affinity, network, replicates=5).replicates.min() > 0.0
+
+
+def spread_of(replicates: list[list[float]], mixture: list[float]) -> Spread:
+    network = TaskNetwork(np.zeros(len(mixture)), np.eye(len(mixture)), lower=0.1)
+    return Spread(network, np.array(mixture), np.array(replicates), 10.0)
+
+
+def test_what_a_spread_says_by_hand() -> None:
+    draws = [[0.7, 0.2, 0.1], [0.6, 0.25, 0.15], [0.8, 0.1, 0.1], [0.3, 0.6, 0.1]]
+    spread = spread_of(draws, [0.7, 0.2, 0.1])
+    np.testing.assert_allclose(spread.at_floor, [0.0, 0.25, 0.75])
+    np.testing.assert_allclose(spread.ahead[0], [0.5, 0.75, 1.0])
+    np.testing.assert_allclose(spread.ahead + spread.ahead.T, 1.0)
+    assert spread.ahead[1, 2] == 0.875
+    assert spread.undecided == ("task 0", "task 1")
+    assert spread.rank_stability == pytest.approx((1.0 + 1.0 + 0.8660254 + 0.5) / 4.0)
+    assert spread.interval(0.5)[0, 0] >= 0.5
+    with pytest.raises(InputError, match="between 0 and 1"):
+        spread.interval(1.0)
+
+
+def test_evidence_that_does_not_fit_is_named() -> None:
+    affinity = estimate_affinity(make_predictions(1, n=3), utility=Learnability())
+    network = TaskNetwork.from_affinity(affinity)
+    with pytest.raises(InputError, match="no blocks"):
+        bootstrap(replace(affinity, blocks=None), network)
+    with pytest.raises(InputError, match="other tasks"):
+        bootstrap(affinity, TaskNetwork([0.0, 1.0], np.eye(2)))
