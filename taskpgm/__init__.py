@@ -13,6 +13,7 @@ from taskpgm.judge import certificate, judge
 
 if TYPE_CHECKING:
     from taskpgm.affinity import ExponentialSimilarity, LinearSimilarity, estimate_affinity
+    from taskpgm.capacity import CapacityMixture
     from taskpgm.config import LoraSettings, ProbeSettings, SplitSettings, TaskSource, TrainingSettings
     from taskpgm.divergences import jensen_shannon
     from taskpgm.exact import exact_certificate
@@ -46,6 +47,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "affinity": ("ExponentialSimilarity", "LinearSimilarity", "estimate_affinity"),
+    "capacity": ("CapacityMixture",),
     "config": ("LoraSettings", "ProbeSettings", "SplitSettings", "TaskSource", "TrainingSettings"),
     "divergences": ("jensen_shannon",),
     "exact": ("exact_certificate",),
@@ -80,6 +82,7 @@ _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 __all__ = [
     "METHODS",
     "BranchAndBound",
+    "CapacityMixture",
     "Exhaustive",
     "ExponentialSimilarity",
     "FactoredNetwork",

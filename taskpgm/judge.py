@@ -14,6 +14,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
+from taskpgm.capacity import CapacityMixture
 from taskpgm.exact import minimize_linear
 from taskpgm.factored import FactoredNetwork
 from taskpgm.levels import LevelsNetwork
@@ -21,7 +22,7 @@ from taskpgm.network import TaskNetwork
 from taskpgm.pairwise import PairwiseNetwork
 from taskpgm.types import Solution, Status
 
-Mixtures: TypeAlias = TaskNetwork | FactoredNetwork
+Mixtures: TypeAlias = TaskNetwork | FactoredNetwork | CapacityMixture
 Problem: TypeAlias = Mixtures | LevelsNetwork | PairwiseNetwork
 
 GAP_TOLERANCE = 1e-7

@@ -23,6 +23,7 @@ from oracles import (
 )
 from strategies import ODD_NAMES, SIMILARITIES, indefinite, random_levels, random_network, random_pairwise
 
+from taskpgm.capacity import CapacityMixture
 from taskpgm.inference import METHODS, Answer, Deadline, Exhaustive, Method, SimplexQP, solve
 from taskpgm.judge import FEASIBILITY_TOLERANCE, Certificate, Problem, certificate, gap_tolerance, judge
 from taskpgm.levels import LevelsNetwork
@@ -81,7 +82,10 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
     "pairwise: in parts": lambda: random_pairwise(9, nodes=7, density=0.15),
     "pairwise: submodular": lambda: submodular(10),
     "pairwise: one node": lambda: random_pairwise(11, nodes=1),
+    "capacity: symmetric channel": lambda: CapacityMixture(np.log([[[0.9, 0.1]], [[0.1, 0.9]]])),
+    "capacity: bounds": lambda: CapacityMixture(np.log([[[0.9, 0.1]], [[0.1, 0.9]]]), lower=[0.7, 0.0]),
 }
+CAPACITIES = {"capacity: symmetric channel": 0.5, "capacity: bounds": 0.7}  # the first weight of the best mixture
 
 
 @cache
@@ -90,7 +94,20 @@ def problem_and_oracle(name: str) -> tuple[Problem, float]:
     problem = PROBLEMS[name]()
     if isinstance(problem, PairwiseNetwork):
         return problem, least_pairwise_energy(problem)
+    if isinstance(problem, CapacityMixture):
+        share = CAPACITIES[name]
+        return problem, -information_by_hand(problem, np.array([share, 1.0 - share]))
     return problem, least_energy(problem) if isinstance(problem, TaskNetwork) else min(level_energies(problem))
+
+
+def information_by_hand(problem: CapacityMixture, mixture: Any) -> float:
+    """H(Y) - H(Y|X) of one context, by loops."""
+    rows = problem.probabilities
+
+    def entropy(values: Any) -> float:
+        return -sum(float(v) * float(np.log(v)) for v in values if v > 0.0)
+
+    return entropy(mixture @ rows) - sum(float(p) * entropy(row) for p, row in zip(mixture, rows, strict=True))
 
 
 def energy_by_hand(problem: Problem, point: Any) -> tuple[float, float]:
@@ -98,6 +115,8 @@ def energy_by_hand(problem: Problem, point: Any) -> tuple[float, float]:
     if isinstance(problem, PairwiseNetwork):
         largest = [np.abs(table[np.isfinite(table)]).max() for table in (*problem.unary, *problem.tables)]
         return pairwise_energy_by_loops(problem, point.tolist()), float(sum(largest)) + abs(problem.constant)
+    if isinstance(problem, CapacityMixture):
+        return -information_by_hand(problem, point), 1.0
     network = problem if isinstance(problem, TaskNetwork) else problem.network
     mixture = point / (1.0 if isinstance(problem, TaskNetwork) else problem.quanta)
     return energy_by_loops(network, mixture.tolist()), energy_scale(network)

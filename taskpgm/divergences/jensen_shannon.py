@@ -31,7 +31,7 @@ def jensen_shannon(log_probs: ArrayLike, weights: ArrayLike | None = None) -> Fl
     """
     from taskpgm.divergences.kernels import pairwise_divergence
 
-    probabilities, w = _checked(log_probs, weights)
+    probabilities, w = normalised(log_probs, weights)
     return np.asarray(pairwise_divergence(probabilities, w))
 
 
@@ -44,13 +44,13 @@ def block_divergences(log_probs: ArrayLike, weights: ArrayLike, members: IntArra
     """
     from taskpgm.divergences import kernels
 
-    probabilities, w = _checked(log_probs, weights)
+    probabilities, w = normalised(log_probs, weights)
     return np.asarray(kernels.block_divergences(probabilities, w, members, int(members.max()) + 1))
 
 
 def jensen_shannon_reference(log_probs: ArrayLike, weights: ArrayLike | None = None) -> FloatArray:
     """The same in plain numpy, pair by pair from the definition: the slow twin of the kernel."""
-    probabilities, w = _checked(log_probs, weights)
+    probabilities, w = normalised(log_probs, weights)
     n = len(probabilities)
     divergence = np.zeros((n, n))
     for i in range(n):
@@ -63,7 +63,8 @@ def jensen_shannon_reference(log_probs: ArrayLike, weights: ArrayLike | None = N
     return divergence
 
 
-def _checked(log_probs: ArrayLike, weights: ArrayLike | None) -> tuple[FloatArray, FloatArray]:
+def normalised(log_probs: ArrayLike, weights: ArrayLike | None) -> tuple[FloatArray, FloatArray]:
+    """((n, C, V) probabilities, (C,) weights), each of sum 1; see `jensen_shannon` for what is refused."""
     logs = np.asarray(log_probs)
     if logs.ndim != 3 or 0 in logs.shape:
         raise InputError(f"log_probs: expected (experts, contexts, tokens), none of them 0; found shape {logs.shape}.")

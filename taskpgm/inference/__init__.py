@@ -12,6 +12,7 @@ from taskpgm.inference.exhaustive import Exhaustive
 from taskpgm.inference.frank_wolfe import PairwiseFrankWolfe
 from taskpgm.inference.greedy import GreedySelection
 from taskpgm.inference.method import Answer, Deadline, Method
+from taskpgm.inference.mirror_descent import MirrorDescent
 from taskpgm.inference.pgmpy_exact import PgmpyElimination, PgmpyJunctionTree
 from taskpgm.inference.rounding import LargestRemainder
 from taskpgm.inference.simplex_qp import SimplexQP
@@ -21,6 +22,7 @@ METHODS: tuple[Method, ...] = (
     SimplexQP(),
     CriticalLine(),
     PairwiseFrankWolfe(),
+    MirrorDescent(),
     Exhaustive(),
     BranchAndBound(),
     PgmpyElimination(),
@@ -41,6 +43,7 @@ __all__ = [
     "GreedySelection",
     "LargestRemainder",
     "Method",
+    "MirrorDescent",
     "PairwiseFrankWolfe",
     "PgmpyElimination",
     "PgmpyJunctionTree",

@@ -22,6 +22,7 @@ import numpy as np
 
 from taskpgm.factored import FactoredNetwork
 from taskpgm.inference.method import DENSE, Answer, Deadline, Domain, Method
+from taskpgm.judge import Problem
 from taskpgm.network import TaskNetwork
 from taskpgm.types import FloatArray, IntArray
 
@@ -43,8 +44,8 @@ class CriticalLine(Method):
     domain: ClassVar[Domain] = "mixture"
     exact: ClassVar[bool] = True
 
-    def refuses(self, problem: TaskNetwork | FactoredNetwork) -> str | None:
-        return DENSE if isinstance(problem, FactoredNetwork) else walk_refusal(problem)
+    def refuses(self, problem: Problem) -> str | None:
+        return walk_refusal(problem) if isinstance(problem, TaskNetwork) else DENSE
 
     def run(self, problem: TaskNetwork, deadline: Deadline, seed: int) -> Answer:
         walk, corners = Walk(problem, seed), 0

@@ -19,8 +19,8 @@ import numpy as np
 
 from taskpgm.factored import FactoredNetwork
 from taskpgm.inference.critical_line import best_vertex
-from taskpgm.inference.method import Answer, Deadline, Domain, Method
-from taskpgm.judge import certificate
+from taskpgm.inference.method import DENSE, Answer, Deadline, Domain, Method
+from taskpgm.judge import Problem, certificate
 from taskpgm.network import TaskNetwork
 from taskpgm.types import FloatArray, IntArray
 
@@ -44,9 +44,11 @@ class PairwiseFrankWolfe(Method):
     domain: ClassVar[Domain] = "mixture"
     exact: ClassVar[bool] = True
 
-    def refuses(self, problem: TaskNetwork | FactoredNetwork) -> str | None:
+    def refuses(self, problem: Problem) -> str | None:
         if isinstance(problem, FactoredNetwork):
             return None
+        if not isinstance(problem, TaskNetwork):
+            return DENSE
         if problem.tau > 0.0:
             return "takes no KL term (tau > 0): use SimplexQP"
         if problem.lam > 0.0 and problem.curvature < -CURVATURE_TOLERANCE * float(np.abs(problem.similarity).max()):

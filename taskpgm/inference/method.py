@@ -20,7 +20,7 @@ from taskpgm.pairwise import PairwiseNetwork
 from taskpgm.types import FloatArray
 
 Domain = Literal["mixture", "levels", "pairwise"]
-DENSE = "takes networks whose similarities are written out: use PairwiseFrankWolfe, or network.dense()"
+DENSE = "takes a TaskNetwork: for features use PairwiseFrankWolfe or network.dense(), for a capacity MirrorDescent"
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,10 +72,11 @@ class Answer:
 class Method(abc.ABC):
     """One inference method for the least energy. To add one, write a file with a subclass and put it into METHODS.
 
-    domain: "mixture" methods take a TaskNetwork, some also a FactoredNetwork, and return weights; "levels" methods take
-    a LevelsNetwork and return levels; "pairwise" methods take any PairwiseNetwork, budget or not, finite and in one
-    piece as the driver hands it over, and return states. exact: run to its end, the point is a minimiser. foreign: the
-    modules of a solver that others wrote; it runs in a child process that imports them.
+    domain: "mixture" methods take a TaskNetwork, some instead a FactoredNetwork or a CapacityMixture, and return
+    weights; "levels" methods take a LevelsNetwork and return levels; "pairwise" methods take any PairwiseNetwork,
+    budget or not, finite and in one piece as the driver hands it over, and return states. exact: run to its end, the
+    point is a minimiser. foreign: the modules of a solver that others wrote; it runs in a child process that imports
+    them.
     """
 
     name: ClassVar[str]

@@ -16,7 +16,6 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from taskpgm.factored import FactoredNetwork
 from taskpgm.inference.active_set import energy_scale, into_bounds, polish
 from taskpgm.inference.method import DENSE, Answer, Deadline, Method
 from taskpgm.judge import Problem, certificate
@@ -43,9 +42,8 @@ class SimplexQP(Method):
     exact: ClassVar[bool] = True
 
     def refuses(self, problem: Problem) -> str | None:
-        if isinstance(problem, FactoredNetwork):
+        if not isinstance(problem, TaskNetwork):
             return DENSE
-        assert isinstance(problem, TaskNetwork)
         scale = float(np.abs(problem.similarity).max())
         if problem.lam > 0.0 and problem.curvature < -CONVEXITY_TOLERANCE * scale:
             return (
