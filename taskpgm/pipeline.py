@@ -23,10 +23,12 @@ from taskpgm.progress import Progress, silent
 from taskpgm.storage import atomic_directory, content_hash, versions
 from taskpgm.tasks import tasks_of
 from taskpgm.types import Affinity, FloatArray, InputError, TaskSet
+from taskpgm.uncertainty import bootstrap
 from taskpgm.utilities import HeldoutGain, Learnability, Representativeness, Supplied, Utility
 
-SCHEMA = 1
+SCHEMA = 2
 MIXTURE_FILE = "mixture.json"
+REPLICATES = 200  # of the evidence, for error bars
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "numpy", "cvxpy", "clarabel", "taskpgm")
 
 
@@ -98,6 +100,15 @@ def mix(
     predictions = predict_tokenised(experts, tokenised, probes, progress)
     affinity = estimate_affinity(predictions, utility=_utility(energy), similarity=_similarity(energy))
     network = build_network(affinity, energy, feasible)
+    spread = bootstrap(
+        affinity,
+        network,
+        replicates=REPLICATES,
+        seed=training.seed,
+        utility=_utility(energy),
+        similarity=_similarity(energy),
+        rho=energy.rho if energy.beta is None else None,
+    )
     sizes = {task.name: task.size for task in tokenised}
     details = {
         "key": key,
@@ -107,6 +118,7 @@ def mix(
         "gain": affinity.gain.tolist(),
         "divergence": affinity.divergence.tolist(),
         "divergence_interval": [affinity.divergence_lower.tolist(), affinity.divergence_upper.tolist()],
+        "uncertainty": spread.as_dict(),
         "dropped_examples": {task.name: task.dropped for task in tokenised if task.dropped},
     }
     mixture = Mixture.from_solution(

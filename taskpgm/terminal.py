@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from taskpgm.comparison import Row
@@ -74,7 +74,9 @@ def print_mixture(mixture: Mixture) -> None:
     total = sum(size.tokens for size in sizes.values()) if sizes else 0
     table = Table(title=f"Mixture (shares of the budget in {mixture.unit})" if sizes else "Mixture")
     table.add_column("task", overflow="fold")
-    for heading in (*(("examples", "by size") if sizes else ()), "weight", "x uniform", "utility"):
+    uncertainty = mixture.details.get("uncertainty")
+    headings = (*(("examples", "by size") if sizes else ()), "weight", *(("95 %",) if uncertainty else ()))
+    for heading in (*headings, "x uniform", "utility"):
         table.add_column(heading, justify="right")
     table.add_column("most alike", overflow="fold")
     for i, (name, (other, alike)) in enumerate(zip(network.names, most_alike(network), strict=True)):
@@ -83,11 +85,24 @@ def print_mixture(mixture: Mixture) -> None:
             Text(name),
             *((f"{sizes[name].examples}", f"{sizes[name].tokens / total:.1%}") if sizes else ()),
             f"{weight:.1%}",
-            f"{weight * len(network):.2f}",
+            *((_interval(uncertainty, name),) if uncertainty else ()),
+            f"{weight * len(network):.2f}{_mark(uncertainty, name)}",
             f"{network.utility[i]:.3f}",
             Text(f"{other} ({alike:.2f})"),
         )
     Console(width=None if sys.stdout.isatty() else LOG_WIDTH).print(table)
+
+
+def _interval(uncertainty: Mapping[str, Any], name: str) -> str:
+    low, high = uncertainty["interval"][name]
+    return f"{100 * low:.1f} to {100 * high:.1f}"
+
+
+def _mark(uncertainty: Mapping[str, Any] | None, name: str) -> str:
+    """A question mark where the evidence does not tell whether a task should get more than a uniform share."""
+    if uncertainty is None:
+        return ""
+    return "?" if name in uncertainty["undecided"] else " "
 
 
 def print_energy(mixture: Mixture) -> None:
@@ -98,10 +113,25 @@ def print_energy(mixture: Mixture) -> None:
     similarity = mixture.details.get("similarity", "supplied")
     print(f"Energy: utility {utility}, similarity {similarity}, {_terms(network)}, every weight at least {least:.4g}.")
     _print_caution(network, utility)
+    _print_uncertainty(mixture.details.get("uncertainty"))
     if mixture.status == "optimal":
         print(f"Certified: no feasible mixture has an energy lower by more than {mixture.gap:.2g}.")
     else:
         print(f"NOT certified ({mixture.status}): the gap is {mixture.gap:.2g}.")
+
+
+def _print_uncertainty(uncertainty: Mapping[str, Any] | None) -> None:
+    """What the intervals in the table hold, and what would narrow them."""
+    if not uncertainty:
+        return
+    print(
+        "95 %: where weights lie when the probes are drawn again; what another training run would change is not in it."
+    )
+    if uncertainty["undecided"]:
+        more = uncertainty["probes_to_halve"]
+        print(
+            f"? marks what the probes leave open: more or less than uniform. {more} more a task would halve the widths."
+        )
 
 
 def _print_caution(network: TaskNetwork, utility: str) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -74,6 +75,18 @@ class Spread:
         return tuple(
             name for name, (low, high) in zip(self.network.names, self.interval(), strict=True) if low < uniform < high
         )
+
+    def as_dict(self) -> dict[str, Any]:
+        """What is worth keeping of it, by task name, as plain JSON values."""
+        interval = self.interval()
+        return {
+            "level": LEVEL,
+            "replicates": len(self.replicates),
+            "interval": {name: ends.tolist() for name, ends in zip(self.network.names, interval, strict=True)},
+            "at_floor": dict(zip(self.network.names, self.at_floor.tolist(), strict=True)),
+            "undecided": list(self.undecided),
+            "probes_to_halve": self.probes_to_halve,
+        }
 
     @property
     def probes_to_halve(self) -> int:
