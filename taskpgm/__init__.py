@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from taskpgm.affinity import ExponentialSimilarity, LinearSimilarity, estimate_affinity
     from taskpgm.capacity import CapacityMixture
     from taskpgm.config import LoraSettings, ProbeSettings, SplitSettings, TaskSource, TrainingSettings
+    from taskpgm.curvature import convexity, projected, shifted
     from taskpgm.divergences import jensen_shannon
     from taskpgm.exact import exact_certificate
     from taskpgm.exact_path import TradeOff, trade_off
@@ -49,6 +50,7 @@ _HOME = {
     "affinity": ("ExponentialSimilarity", "LinearSimilarity", "estimate_affinity"),
     "capacity": ("CapacityMixture",),
     "config": ("LoraSettings", "ProbeSettings", "SplitSettings", "TaskSource", "TrainingSettings"),
+    "curvature": ("convexity", "projected", "shifted"),
     "divergences": ("jensen_shannon",),
     "exact": ("exact_certificate",),
     "exact_path": ("TradeOff", "trade_off"),
@@ -112,6 +114,7 @@ __all__ = [
     "balanced_beta",
     "bootstrap",
     "certificate",
+    "convexity",
     "demo_suite",
     "estimate_affinity",
     "exact_certificate",
@@ -120,7 +123,9 @@ __all__ = [
     "judge",
     "load_tasks",
     "predict",
+    "projected",
     "sensitivity",
+    "shifted",
     "solve",
     "trade_off",
     "train_experts",

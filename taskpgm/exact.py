@@ -70,7 +70,7 @@ def exact_certificate(network: TaskNetwork, mixture: ArrayLike) -> ExactCertific
         slack = tau * max(high - low for low, high in logs)
     vertex = minimize_linear(gradient, lower, upper)
     gap = _dot(gradient, [a - b for a, b in zip(p, vertex, strict=True)]) + 2 * slack
-    gap += lam * _curvature_deficit(network.similarity)
+    gap += lam * curvature_deficit(network.similarity)
     return ExactCertificate(energy, energy - gap, gap, violation)
 
 
@@ -105,7 +105,7 @@ def _repair(p: list[Fraction], lower: list[Fraction], upper: list[Fraction]) -> 
     return clipped, violation
 
 
-def _curvature_deficit(similarity: FloatArray) -> Fraction:
+def curvature_deficit(similarity: FloatArray) -> Fraction:
     """A proved d >= 0 with v'Sv >= -d |v|^2 for every v that sums to zero.
 
     In the basis e_i - e_n the form is B_ij = S_ij - S_in - S_nj + S_nn, and |v|^2 is y'(I + 11')y >= |y|^2. A float64
