@@ -102,8 +102,25 @@ def test_stopped_at_any_moment_there_is_a_feasible_point(method: Method) -> None
     assert method.run(levels, Interrupted(1000), 0).finished
 
 
+@named(LOCAL)
+def test_the_anytime_trace_ends_with_the_answer(method: Method) -> None:
+    levels = random_network(12, 3, "low_rank", beta=0.3).levels(6, cap=1)
+    solution = solve(levels, method, seed=1)
+    energies = [point.energy for point in solution.trace]
+    assert energies[-1] == solution.energy
+    assert energies == sorted(energies, reverse=True)
+    assert all(point.bound <= solution.bound for point in solution.trace)
+    if isinstance(method, LargestRemainder):
+        assert solution.trace[-1].bound == solution.bound
+
+
+def test_annealing_notes_at_most_once_a_sweep_how_its_energy_falls() -> None:
+    solution = solve(random_network(30, 3, "low_rank").levels(10), SimulatedAnnealing(sweeps=40, proposals=1))
+    assert 5 < len(solution.trace) <= 41
+
+
 def test_importing_the_methods_imports_no_heavy_library() -> None:
-    modules = ("annealing", "greedy", "pgmpy_exact", "rounding", "swap_search")
+    modules = ("annealing", "gibbs", "greedy", "icm", "pgmpy_exact", "rounding", "swap_search")
     script = "".join(f"import taskpgm.inference.{module}\n" for module in modules)
     script += "import sys; print([name for name in ('numba', 'pgmpy', 'cvxpy', 'torch') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -350,6 +367,100 @@ def test_the_submodularity_ratio_of_three_kinds() -> None:
     assert ratio(alike, [1.0, 1.0, 1.0]) == pytest.approx(0.8)
     assert ratio(alike, [-1.0, 1.0, 1.0]) is None  # a task that costs something may pay with another
     assert ratio(np.ones((3, 3)), [1.0, 1.0, 1.0], cap=2) is None
+
+
+@st.composite
+def selections(draw: st.DrawFn) -> LevelsNetwork:
+    """k of n tasks, perhaps on top of lower bounds, utilities perhaps of one sign only."""
+    n, quanta = draw(st.integers(2, 7)), draw(st.integers(1, 7))
+    kind, beta = draw(st.sampled_from([*SIMILARITIES, "indefinite"])), draw(st.sampled_from([0.0, 0.1, 1.0, 10.0]))
+    network = random_network(n, draw(SEEDS), kind, beta=beta, tau=draw(st.sampled_from(TAUS)))
+    if draw(st.booleans()):
+        network = TaskNetwork(np.abs(network.utility), network.similarity, beta=beta)
+    if draw(st.booleans()):
+        return network.levels(min(quanta, n), cap=1)
+    low = np.random.default_rng(draw(SEEDS)).integers(0, 2, n)
+    quanta = int(low.sum()) + min(quanta, n)
+    return rebounded(network, (low - 0.5).clip(0.0) / quanta, (low + 1) / quanta).levels(quanta)
+
+
+def falls(levels: LevelsNetwork) -> list[float]:
+    """F of every feasible point."""
+    least = levels.energy(levels.minimum)
+    return [least - energy for energy in level_energies(levels)]
+
+
+@given(selections())
+@settings(max_examples=200)
+def test_the_bound_of_greedy_holds_for_every_feasible_point(levels: LevelsNetwork) -> None:
+    solution = solve(levels, GreedySelection())
+    slack = 1e-12 * energy_scale(levels.network)
+    assert solution.status is not Status.failed
+    assert np.isfinite(solution.bound)
+    assert solution.bound <= levels.energy(levels.minimum) - max(falls(levels)) + slack
+
+
+def monotone_falls(n: int, seed: int, kind: str) -> LevelsNetwork:
+    """Utilities so large that one more task always lowers the energy, by more than any couplings take away."""
+    network = random_network(n, seed, kind)
+    return TaskNetwork(np.abs(network.utility) + 2.0 * np.abs(network.similarity).sum(), network.similarity).levels(
+        n // 2 + 1, cap=1
+    )
+
+
+@given(st.integers(3, 7), SEEDS, st.sampled_from([*SIMILARITIES, "indefinite"]))
+def test_where_f_is_monotone_the_bound_of_greedy_is_no_worse_than_the_guarantee(n: int, seed: int, kind: str) -> None:
+    levels = monotone_falls(n, seed, kind)
+    solution = solve(levels, GreedySelection())
+    ratio = solution.stats["submodularity_ratio_at_least"]
+    least, slack = levels.energy(levels.minimum), 1e-9 * energy_scale(levels.network)
+    guaranteed = (least - solution.energy) / (1.0 - np.exp(-ratio))
+    assert max(falls(levels)) <= guaranteed + slack
+    assert solution.bound >= least - guaranteed - slack
+
+
+def test_the_bound_of_greedy_by_hand() -> None:
+    # alone the tasks gain 1, 1/2 and 1/2; the last two gain 1/2 more together, which greedy never sees
+    pairs = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, -2.0], [0.0, -2.0, 0.0]])
+    levels = TaskNetwork([2.0, 1.0, 1.0], pairs).levels(2, cap=1)
+    solution = solve(levels, GreedySelection())
+    assert levels.energy([0, 1, 1]) == pytest.approx(-1.5)
+    assert solution.energy == pytest.approx(-1.5)
+    # at the start task 0 may gain 1, tasks 1 and 2 up to 1/2 + 1/4 each: together at most 1.75
+    assert solution.bound == pytest.approx(-1.75)
+
+
+def test_no_bound_of_greedy_where_a_task_takes_more_than_one_quantum() -> None:
+    assert solve(random_network(4, 1).levels(4, cap=2), GreedySelection()).bound == -np.inf
+
+
+def no_help(coupling: Any, gains: Any) -> float:
+    """As if tasks never helped each other."""
+    return float(np.sort(gains[0])[-len(gains) :].sum())
+
+
+def no_losses(coupling: Any, gains: Any) -> float:
+    """As if F were monotone."""
+    most, taken = np.inf, 0.0
+    for alone in gains:
+        bonus = 0.5 * np.sort(np.maximum(0.0, -coupling), axis=1)[:, 1 - len(gains) :].sum(axis=1)
+        most = min(most, taken + float(np.sort(np.maximum(0.0, alone + bonus))[-len(gains) :].sum()))
+        taken += float(alone.max())
+    return most
+
+
+@pytest.mark.parametrize("careless", [no_help, no_losses])
+def test_the_bound_of_greedy_needs_every_term(careless: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuted = 0
+    for seed in range(150):
+        levels = random_network(6, seed, "indefinite", beta=0.3).levels(3, cap=1)
+        oracle = min(level_energies(levels))
+        assert solve(levels, GreedySelection()).bound <= oracle + 1e-12
+        with monkeypatch.context() as patched:
+            patched.setattr("taskpgm.inference.greedy.most_fall", careless)
+            answer = GreedySelection().run(levels, Deadline(None), 0)
+        refuted += answer.bound is not None and answer.bound > oracle + 1e-9
+    assert refuted > 1
 
 
 def test_greedy_starts_from_the_least_levels() -> None:

@@ -11,7 +11,8 @@ from taskpgm.inference.driver import solve
 from taskpgm.inference.exhaustive import Exhaustive
 from taskpgm.inference.frank_wolfe import PairwiseFrankWolfe
 from taskpgm.inference.greedy import GreedySelection
-from taskpgm.inference.method import Answer, Deadline, Method
+from taskpgm.inference.marginals import marginals
+from taskpgm.inference.method import Answer, Deadline, MarginalAnswer, MarginalMethod, Method
 from taskpgm.inference.mirror_descent import MirrorDescent
 from taskpgm.inference.pgmpy_exact import PgmpyElimination, PgmpyJunctionTree
 from taskpgm.inference.rounding import LargestRemainder

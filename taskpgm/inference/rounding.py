@@ -57,7 +57,9 @@ class LargestRemainder(Method):
         shift = problem.network.tau * float(np.log(problem.network.prior[taking].sum()))  # see `relaxation`
         bound = relaxed.bound - shift - rounding_error(problem.network)
         stats = {"relaxed_energy": relaxed.energy - shift}
-        return Answer(nearest_levels(problem, quanta), bound, not deadline.passed(), "", stats)
+        levels = nearest_levels(problem, quanta)
+        deadline.note(levels, bound)
+        return Answer(levels, bound, not deadline.passed(), "", stats)
 
 
 def takers(problem: LevelsNetwork) -> NDArray[np.bool_]:

@@ -52,6 +52,7 @@ class SwapSearch(Method):
             descents, moves, energy = descents + 1, moves + made, problem.energy(levels)
             if energy < least:
                 best, least = levels, energy
+                deadline.note(levels)
             if not settled:
                 break
         return Answer(best, None, settled, "", {"descents": descents, "moves": moves})
