@@ -12,6 +12,7 @@ assignments whose levels add up to the budget are feasible. Anyone's pairwise mo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -111,14 +112,12 @@ class PairwiseNetwork:
     @cached_property
     def size(self) -> int:
         """The number of assignments that keep the budget, all of them where there is none: an exact integer."""
-        ways = {0: 1}
+        if self.budget is None:
+            return math.prod(self.states.tolist())
+        ways, most = {0: 1}, self.budget - sum(int(levels.min()) for levels in self.levels)
         for levels in self.levels:
-            counts: dict[int, int] = {}
-            for level in levels.tolist() if self.budget is not None else [0] * len(levels):
-                for used, number in ways.items():
-                    counts[used + level] = counts.get(used + level, 0) + number
-            ways = counts
-        return ways.get(0 if self.budget is None else self.budget, 0)
+            ways = ways_with(ways, (levels - levels.min()).tolist(), most)
+        return ways.get(most, 0)
 
     @cached_property
     def rounding(self) -> float:
@@ -329,6 +328,30 @@ class Padded:
     edges: IntArray
     states: IntArray
     constant: float
+
+
+def ways_with(ways: Mapping[int, int], levels: Sequence[int], most: int) -> dict[int, int]:
+    """In how many ways sums up to `most` come about when a node with these levels, none negative, joins in.
+
+    ways: the number of ways for every sum before. Consecutive levels take one pass, whatever their number.
+    """
+    counts: dict[int, int] = {}
+    if not ways:
+        return counts
+    low, high = min(levels), max(levels)
+    first, last = min(ways) + low, min(max(ways) + high, most)
+    if sorted(levels) == list(range(low, high + 1)) and last - first < len(ways) * len(levels):
+        window = 0
+        for used in range(first, last + 1):
+            window += ways.get(used - low, 0) - ways.get(used - high - 1, 0)
+            if window:
+                counts[used] = window
+        return counts
+    for level in levels:
+        for used, number in ways.items():
+            if used + level <= most:
+                counts[used + level] = counts.get(used + level, 0) + number
+    return counts
 
 
 def _checked_table(scope: Sequence[int], values: ArrayLike, sizes: list[int], names: tuple[str, ...]) -> FloatArray:

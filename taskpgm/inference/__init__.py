@@ -1,23 +1,32 @@
-"""Inference methods, one file each, all called through `solve`.
+"""Inference methods, one file each, all called through `solve`, or `marginals` for probabilities.
 
-To add a method: write one file with a subclass of Method, and put it into METHODS. The contract tests take it from
-there.
+To add a method: write one file with a subclass of Method, and put it into METHODS (a subclass of MarginalMethod into
+MARGINAL_METHODS). The contract tests take it from there.
 """
 
-from taskpgm.inference.annealing import SimulatedAnnealing
+from taskpgm.inference.annealing import GibbsMap, SimulatedAnnealing
 from taskpgm.inference.branch_and_bound import BranchAndBound
 from taskpgm.inference.critical_line import CriticalLine
+from taskpgm.inference.doubly_nonnegative import DoublyNonnegative
 from taskpgm.inference.driver import solve
-from taskpgm.inference.exhaustive import Exhaustive
+from taskpgm.inference.dual_decomposition import DualDecomposition
+from taskpgm.inference.exhaustive import Exhaustive, ExhaustiveMarginals
 from taskpgm.inference.frank_wolfe import PairwiseFrankWolfe
+from taskpgm.inference.gibbs import GibbsSampling
 from taskpgm.inference.greedy import GreedySelection
+from taskpgm.inference.icm import IteratedConditionalModes
+from taskpgm.inference.junction_tree import JunctionTree, JunctionTreeMarginals
+from taskpgm.inference.local_polytope import LocalPolytope
+from taskpgm.inference.loopy_propagation import MaxProduct, SumProduct
 from taskpgm.inference.marginals import marginals
+from taskpgm.inference.mean_field import MeanField, MeanFieldMap
 from taskpgm.inference.method import Answer, Deadline, MarginalAnswer, MarginalMethod, Method
 from taskpgm.inference.mirror_descent import MirrorDescent
 from taskpgm.inference.pgmpy_exact import PgmpyElimination, PgmpyJunctionTree
 from taskpgm.inference.rounding import LargestRemainder
 from taskpgm.inference.simplex_qp import SimplexQP
 from taskpgm.inference.swap_search import SwapSearch
+from taskpgm.inference.tree_reweighted import TreeReweighted, TreeReweightedMax
 
 METHODS: tuple[Method, ...] = (
     SimplexQP(),
@@ -26,23 +35,56 @@ METHODS: tuple[Method, ...] = (
     MirrorDescent(),
     Exhaustive(),
     BranchAndBound(),
+    JunctionTree(),
     PgmpyElimination(),
     PgmpyJunctionTree(),
+    LocalPolytope(),
+    DoublyNonnegative(),
+    TreeReweightedMax(),
+    DualDecomposition(),
+    MaxProduct(),
     LargestRemainder(),
     GreedySelection(),
     SwapSearch(),
+    IteratedConditionalModes(),
     SimulatedAnnealing(),
+    GibbsMap(),
+    MeanFieldMap(),
+)
+
+MARGINAL_METHODS: tuple[MarginalMethod, ...] = (
+    ExhaustiveMarginals(),
+    JunctionTreeMarginals(),
+    SumProduct(),
+    TreeReweighted(),
+    MeanField(),
+    GibbsSampling(),
 )
 
 __all__ = [
+    "MARGINAL_METHODS",
     "METHODS",
     "Answer",
     "BranchAndBound",
     "CriticalLine",
     "Deadline",
+    "DoublyNonnegative",
+    "DualDecomposition",
     "Exhaustive",
+    "ExhaustiveMarginals",
+    "GibbsMap",
+    "GibbsSampling",
     "GreedySelection",
+    "IteratedConditionalModes",
+    "JunctionTree",
+    "JunctionTreeMarginals",
     "LargestRemainder",
+    "LocalPolytope",
+    "MarginalAnswer",
+    "MarginalMethod",
+    "MaxProduct",
+    "MeanField",
+    "MeanFieldMap",
     "Method",
     "MirrorDescent",
     "PairwiseFrankWolfe",
@@ -50,6 +92,10 @@ __all__ = [
     "PgmpyJunctionTree",
     "SimplexQP",
     "SimulatedAnnealing",
+    "SumProduct",
     "SwapSearch",
+    "TreeReweighted",
+    "TreeReweightedMax",
+    "marginals",
     "solve",
 ]

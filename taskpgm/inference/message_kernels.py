@@ -109,7 +109,9 @@ def propagate(
             rho = weights[e]
             if rho < 1.0:
                 for a in range(states[i]):
-                    if np.isfinite(cavity[a]):  # what is forbidden stays so: infinity minus infinity is nothing
+                    if np.isinf(source[e, turn, a]):  # forbidden by the receiver, whoever else allows it
+                        cavity[a] = np.inf
+                    else:
                         cavity[a] -= (1.0 - rho) * source[e, turn, a]
             sizes = (states[i], states[j])
             new = outgoing(cavity, tables[e] / rho, turn == 1, sizes, soft)

@@ -1,0 +1,108 @@
+"""Instances of others: every known answer is reached and proved by methods of at least two kinds."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from taskpgm.inference import METHODS, Method
+from taskpgm.types import Status
+
+SLOW = ("hamming6-4", "MANN_a9")  # minutes for most methods
+
+
+def benchmark() -> ModuleType:
+    path = Path(__file__).parents[1] / "benchmarks" / "instances.py"
+    spec = importlib.util.spec_from_file_location("instances_benchmark", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+INSTANCES = benchmark()
+NAMES = (
+    *(f"bqp50-{k}" for k in range(1, 11)),
+    "gka1b",
+    "gka6a",
+    "johnson8-2-4 clique",
+    "johnson8-2-4 heaviest clique",
+    "johnson8-2-4 Motzkin-Straus",
+    "GKD-b_1_n25_m2",
+    "GKD-b_6_n25_m7",
+    "GKD-b_11_n50_m5",
+    "GKD-b_16_n50_m15",
+    "testfast",
+    "merlin_simple5",
+    "tb2_example",
+    "tb2_latin (all different)",
+    "tb2_latin (5 a pair)",
+)
+PROVERS = (
+    "exhaustive",
+    "junction-tree",
+    "branch-and-bound",
+    "toulbar2",
+    "highs",
+    "local-polytope",
+    "doubly-nonnegative",
+)
+
+
+@pytest.fixture(scope="module")
+def found(shared_data: Path) -> dict[str, Any]:
+    folder = shared_data / "instances"
+    if not (folder / "manifest.json").is_file():
+        pytest.skip("the problem instances are not in the data folder")
+    return {instance.name: instance for instance in INSTANCES.instances(folder)}
+
+
+def provers() -> list[Method]:
+    return [method for method in METHODS if method.name in PROVERS]
+
+
+def proofs(instance: Any, enough: int) -> dict[str, str]:
+    """Which methods prove the known answer, cheapest first, until there are enough kinds: {method: kind}."""
+    kinds: dict[str, str] = {}
+    for method in provers():
+        record = INSTANCES.run(instance, method, 20.0)
+        assert not (record["proved"] and not record["reached"]), record
+        if record["proved"]:
+            kinds[method.name] = INSTANCES.KINDS[method.name]
+        if len(set(kinds.values())) >= enough:
+            break
+    return kinds
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_two_kinds_of_method_prove_the_known_answer(name: str, found: dict[str, Any]) -> None:
+    kinds = proofs(found[name], enough=2)
+    assert len(set(kinds.values())) >= 2, kinds
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [f"{graph} {kind}" for graph in SLOW for kind in ("clique", "heaviest clique")])
+def test_larger_cliques_are_proved_as_well(name: str, found: dict[str, Any]) -> None:
+    kinds = proofs(found[name], enough=2)
+    assert len(set(kinds.values())) >= 2, kinds
+
+
+def test_every_instance_with_an_answer_is_tested(found: dict[str, Any]) -> None:
+    larger = {f"{graph} {kind}" for graph in SLOW for kind in ("clique", "heaviest clique", "Motzkin-Straus")}
+    assert set(found) == set(NAMES) | larger
+
+
+def test_no_method_claims_another_answer(found: dict[str, Any]) -> None:
+    """All methods on three small instances: what is proved is the known answer, and nothing is below it."""
+    for name in ("merlin_simple5", "GKD-b_1_n25_m2", "gka1b"):
+        for method in METHODS:
+            record = INSTANCES.run(found[name], method, 10.0)
+            assert record["status"] != Status.failed.name, record
+            assert record["reached"] or not record["proved"], record
