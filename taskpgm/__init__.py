@@ -22,21 +22,20 @@ if TYPE_CHECKING:
     from taskpgm.experts import train_experts
     from taskpgm.explanation import explain, sensitivity
     from taskpgm.factored import FactoredNetwork
+    from taskpgm.formats import read_network, write_network
     from taskpgm.inference import (
+        MARGINAL_METHODS,
         METHODS,
         BranchAndBound,
         Exhaustive,
-        GreedySelection,
-        LargestRemainder,
-        PgmpyElimination,
-        PgmpyJunctionTree,
         SimplexQP,
-        SimulatedAnnealing,
-        SwapSearch,
+        best_method,
+        marginals,
         solve,
     )
     from taskpgm.mixture import Mixture
     from taskpgm.network import TaskNetwork, balanced_beta
+    from taskpgm.pairwise import PairwiseNetwork
     from taskpgm.predictive import predict
     from taskpgm.suite import demo_suite
     from taskpgm.tasks import load_tasks
@@ -57,21 +56,20 @@ _HOME = {
     "experts": ("train_experts",),
     "explanation": ("explain", "sensitivity"),
     "factored": ("FactoredNetwork",),
+    "formats": ("read_network", "write_network"),
     "inference": (
+        "MARGINAL_METHODS",
         "METHODS",
         "BranchAndBound",
         "Exhaustive",
-        "GreedySelection",
-        "LargestRemainder",
-        "PgmpyElimination",
-        "PgmpyJunctionTree",
         "SimplexQP",
-        "SimulatedAnnealing",
-        "SwapSearch",
+        "best_method",
+        "marginals",
         "solve",
     ),
     "mixture": ("Mixture",),
     "network": ("TaskNetwork", "balanced_beta"),
+    "pairwise": ("PairwiseNetwork",),
     "predictive": ("predict",),
     "suite": ("demo_suite",),
     "tasks": ("load_tasks",),
@@ -82,36 +80,33 @@ _HOME = {
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
+    "MARGINAL_METHODS",
     "METHODS",
     "BranchAndBound",
     "CapacityMixture",
     "Exhaustive",
     "ExponentialSimilarity",
     "FactoredNetwork",
-    "GreedySelection",
     "HeldoutGain",
     "InputError",
-    "LargestRemainder",
     "Learnability",
     "LinearSimilarity",
     "LoraSettings",
     "Mixture",
-    "PgmpyElimination",
-    "PgmpyJunctionTree",
+    "PairwiseNetwork",
     "ProbeSettings",
     "Representativeness",
     "SimplexQP",
-    "SimulatedAnnealing",
     "Solution",
     "SplitSettings",
     "Status",
     "Supplied",
-    "SwapSearch",
     "TaskNetwork",
     "TaskSource",
     "TradeOff",
     "TrainingSettings",
     "balanced_beta",
+    "best_method",
     "bootstrap",
     "certificate",
     "convexity",
@@ -122,13 +117,16 @@ __all__ = [
     "jensen_shannon",
     "judge",
     "load_tasks",
+    "marginals",
     "predict",
     "projected",
+    "read_network",
     "sensitivity",
     "shifted",
     "solve",
     "trade_off",
     "train_experts",
+    "write_network",
 ]
 
 

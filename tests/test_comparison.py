@@ -14,7 +14,7 @@ from strategies import random_network
 
 import taskpgm as tp
 from taskpgm.comparison import compare, failed_check, known_problems
-from taskpgm.inference import METHODS, Answer, Deadline, Method
+from taskpgm.inference import METHODS, Answer, Deadline, GreedySelection, Method
 from taskpgm.judge import Problem
 from taskpgm.levels import LevelsNetwork
 from taskpgm.network import TaskNetwork
@@ -153,7 +153,7 @@ def test_a_model_file_of_others_is_compared(
 
 def test_what_the_plots_show() -> None:
     problems = {name: random_network(5, seed).levels(4) for name, seed in (("one", 1), ("two", 2))}
-    methods = [tp.Exhaustive(), tp.BranchAndBound(), tp.GreedySelection(), tp.SimplexQP(), Wrong()]
+    methods = [tp.Exhaustive(), tp.BranchAndBound(), GreedySelection(), tp.SimplexQP(), Wrong()]
     rows = [row for name, problem in problems.items() for row in compare(problem, methods, name=name)]
     fast = performance_ratios(rows, "exhaustive", list(problems))
     other = performance_ratios(rows, "branch-and-bound", list(problems))

@@ -237,8 +237,7 @@ def test_schedules_and_damping_share_their_fixed_points(schedule: str) -> None:
 
 
 def test_what_does_not_converge_says_so() -> None:
-    frustrated = random_pairwise(8, nodes=6, density=1.0, scale=30.0)
-    found = marginals(frustrated, SumProduct(sweeps=3))
+    found = marginals(random_pairwise(3, nodes=6, density=1.0), SumProduct(sweeps=1))
     assert found.status is MarginalStatus.timeout
     assert "messages still change by" in found.message
 

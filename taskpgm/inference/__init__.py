@@ -24,8 +24,10 @@ from taskpgm.inference.method import Answer, Deadline, MarginalAnswer, MarginalM
 from taskpgm.inference.mirror_descent import MirrorDescent
 from taskpgm.inference.pgmpy_exact import PgmpyElimination, PgmpyJunctionTree
 from taskpgm.inference.rounding import LargestRemainder
+from taskpgm.inference.router import Choice, best_method
 from taskpgm.inference.simplex_qp import SimplexQP
 from taskpgm.inference.swap_search import SwapSearch
+from taskpgm.inference.toulbar2 import Toulbar2
 from taskpgm.inference.tree_reweighted import TreeReweighted, TreeReweightedMax
 
 METHODS: tuple[Method, ...] = (
@@ -36,6 +38,7 @@ METHODS: tuple[Method, ...] = (
     Exhaustive(),
     BranchAndBound(),
     JunctionTree(),
+    Toulbar2(),
     PgmpyElimination(),
     PgmpyJunctionTree(),
     LocalPolytope(),
@@ -66,6 +69,7 @@ __all__ = [
     "METHODS",
     "Answer",
     "BranchAndBound",
+    "Choice",
     "CriticalLine",
     "Deadline",
     "DoublyNonnegative",
@@ -94,8 +98,10 @@ __all__ = [
     "SimulatedAnnealing",
     "SumProduct",
     "SwapSearch",
+    "Toulbar2",
     "TreeReweighted",
     "TreeReweightedMax",
+    "best_method",
     "marginals",
     "solve",
 ]

@@ -18,85 +18,76 @@ problems; shifting the diagonal by the least eigenvalue is Hammer & Rubin (1970)
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 
-from taskpgm.inference.method import Answer, Deadline, Method
+from taskpgm.inference.branch_relaxation import Splitter, least_eigenvalue
+from taskpgm.inference.branch_tree import Tree
+from taskpgm.inference.method import Answer, Deadline, Domain, Method
 from taskpgm.inference.swap_search import SwapSearch
 from taskpgm.judge import Problem
 from taskpgm.levels import LevelsNetwork
-from taskpgm.types import FloatArray
 
 PRUNE_TOLERANCE = 1e-10
-NODES_PER_CALL = 200
-FIRST_CAPACITY = 256
+TIE_TOLERANCE = 1e-12
 RESTARTS = 3
+FIRST_BOXES = 300
+STEPS_BETWEEN_SPLITS = 20
+LEAST_PROGRESS = 0.1
+PATIENCE = 3
 
 
 @dataclass(frozen=True)
 class BranchAndBound(Method):
-    """Depth-first search with the bound above; stats["nodes"] counts boxes.
+    """Stopped by the deadline it returns the best point so far with the least bound of the boxes that are left.
 
-    Stopped by the deadline it returns the best point so far with the least bound of the boxes that are left.
+    count_ties: search on until every minimiser has been met, and count them. stats["boxes"] counts the boxes,
+    stats["steps"] those of the search for a better split.
     """
 
+    count_ties: bool = False
+
     name: ClassVar[str] = "branch-and-bound"
-    domain: ClassVar[Literal["mixture", "levels"]] = "levels"
+    domain: ClassVar[Domain] = "levels"
     exact: ClassVar[bool] = True
 
     def refuses(self, problem: Problem) -> str | None:
         return None
 
     def run(self, problem: LevelsNetwork, deadline: Deadline, seed: int) -> Answer:
-        from taskpgm.inference.branch_kernels import search, true_energy
-
-        coupling, nodes = split_energy(problem)
-        tolerance = PRUNE_TOLERANCE * max(1.0, float(np.abs(nodes).max()))
         first = SwapSearch(restarts=RESTARTS).run(problem, deadline, seed).point
         assert first is not None
-        incumbent = np.array(first, dtype=np.int64)
-        energy = float(true_energy(coupling, nodes, incumbent))
-        boxes = np.stack([problem.minimum, problem.maximum])[None].repeat(FIRST_CAPACITY, axis=0)
-        starts = incumbent.astype(np.float64)[None].repeat(FIRST_CAPACITY, axis=0)
-        bounds, waiting, visited = np.full(FIRST_CAPACITY, -np.inf), 1, 0
-        while waiting > 0 and not deadline.passed():
-            if waiting + 2 > len(bounds):
-                boxes, starts, bounds = (np.concatenate([array, array]) for array in (boxes, starts, bounds))
-            waiting, energy, more = search(
-                coupling,
-                nodes,
-                problem.quanta,
-                boxes,
-                starts,
-                bounds,
-                waiting,
-                incumbent,
-                energy,
-                tolerance,
-                NODES_PER_CALL,
-            )
-            visited += more
-        left = float(bounds[:waiting].min(initial=np.inf))
-        bound = min(energy - tolerance, left)
-        # what the matrix products and the eigenvalue may have lost to rounding
-        bound -= 1e-12 * (1.0 + abs(energy)) + _shift_error(coupling, problem.quanta)
-        return Answer(incumbent, bound, waiting == 0, "", {"boxes": visited})
+        deadline.note(first)
+        scale = max(1.0, max(float(np.abs(energies).max()) for energies in problem.node_energies))
+        tolerance = -PRUNE_TOLERANCE * scale if self.count_ties else PRUNE_TOLERANCE * scale
+        tree = Tree(problem, first, tolerance, TIE_TOLERANCE * scale)
+        tree.try_split(*tree.no_split())
+        tree.drop_tasks()
+        tree.explore(deadline, boxes=FIRST_BOXES)
+        steps = 0
+        if tree.waiting and problem.maximum.max() == 1 and not deadline.passed():
+            steps = strengthen(tree, deadline)
+        tree.explore(deadline)
+        finished = tree.waiting == 0
+        ties = tree.ties if finished and self.count_ties else None
+        return Answer(tree.best, tree.bound, finished, "", {"boxes": tree.visited, "steps": steps}, ties)
 
 
-def split_energy(problem: LevelsNetwork) -> tuple[FloatArray, FloatArray]:
-    """(C, h): the positive semidefinite coupling, and the (n, most levels + 1) rest of the energy at whole levels."""
-    network, quanta = problem.network, problem.quanta
-    shift = network.curvature if network.lam > 0.0 else 0.0
-    coupling = network.lam * (network.similarity - shift * np.eye(len(problem))) / quanta**2
-    nodes = np.zeros((len(problem), int(problem.maximum.max()) + 1))
-    for i, energies in enumerate(problem.node_energies):
-        levels = np.arange(problem.minimum[i], problem.maximum[i] + 1)
-        nodes[i, levels] = energies - 0.5 * coupling[i, i] * levels**2
-    return np.ascontiguousarray(coupling), nodes
-
-
-def _shift_error(coupling: FloatArray, quanta: int) -> float:
-    """By how much a bound may be too high because the shifted coupling is semidefinite only up to rounding."""
-    return float(np.finfo(np.float64).eps * len(coupling) * np.abs(coupling).sum(axis=1).max() * quanta**2)
+def strengthen(tree: Tree, deadline: Deadline) -> int:
+    """Look for a split of the couplings with a better bound; after each that is, search a while. Returns the steps."""
+    splitter = Splitter(tree.pairs, tree.singles[:, 1], tree.quanta, tree.point, least_eigenvalue(tree.pairs))
+    patience = PATIENCE
+    while patience and tree.waiting and not deadline.passed():
+        start, gap = time.monotonic(), tree.energy - tree.floor
+        splitter.improve(STEPS_BETWEEN_SPLITS, deadline)
+        gained = tree.try_split(*splitter.split())
+        places = tree.drop_tasks()
+        if places is not None:
+            splitter.keep(places)
+        patience = PATIENCE if gained > LEAST_PROGRESS * gap else patience - 1
+        if gained > 0.0:
+            tree.explore(deadline, seconds=time.monotonic() - start)
+    return splitter.iterations

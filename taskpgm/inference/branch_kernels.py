@@ -1,7 +1,8 @@
 """The numba kernels of branch and bound: relaxing a box of levels, bounding it, and walking the tree.
 
-Arrays: coupling (n, n) C; nodes (n, top + 1) h_i at whole levels, any value outside the box; lower, upper (n,) int64
-box; p (n,) float64 levels with sum `budget`; gradient (n,) C p. See branch_and_bound for the mathematics.
+Arrays: coupling (n, n) C, convex where levels add up to the budget; remainder (n, n) R >= 0 with zero diagonal; nodes
+(n, top + 1) h_i at whole levels, any value outside the box; lower, upper (n,) box; p (n,) float64 levels with sum
+`budget`; gradient (n,) C p. The energy is sum h_i(x_i) + 1/2 x'(C + R)x. See branch_and_bound for the mathematics.
 """
 
 from __future__ import annotations
@@ -16,8 +17,26 @@ EDGE = 1e-9
 
 
 @jit
-def envelope(nodes: Any, lower: Any, upper: Any, values: Any, slopes: Any) -> None:
-    """Lower convex envelope of each h_i over its box: values at whole levels, slopes[i, v] from level v to v + 1."""
+def certain_pairs(remainder: Any, lower: Any, extra: Any) -> float:
+    """A constant, and (n,) extra, with 1/2 x'Rx >= extra'x + constant for all x >= lower, exact where x = lower."""
+    n = len(lower)
+    extra[:] = 0.0
+    for j in range(n):
+        if lower[j] != 0:
+            for i in range(n):
+                extra[i] += remainder[j, i] * lower[j]
+    constant = 0.0
+    for i in range(n):
+        constant -= 0.5 * extra[i] * lower[i]
+    return constant
+
+
+@jit
+def envelope(nodes: Any, extra: Any, lower: Any, upper: Any, values: Any, slopes: Any) -> None:
+    """Lower convex envelope of each h_i(v) + extra_i v over its box.
+
+    It fills in values at whole levels, and slopes[i, v] from level v to v + 1.
+    """
     hull = np.empty(nodes.shape[1], np.int64)
     for i in range(nodes.shape[0]):
         size = 0
@@ -30,13 +49,13 @@ def envelope(nodes: Any, lower: Any, upper: Any, values: Any, slopes: Any) -> No
                     break
             hull[size] = v
             size += 1
-        values[i, lower[i]] = nodes[i, lower[i]]
+        values[i, lower[i]] = nodes[i, lower[i]] + extra[i] * lower[i]
         for k in range(size - 1):
             a, b = hull[k], hull[k + 1]
-            slope = (nodes[i, b] - nodes[i, a]) / (b - a)
+            slope = (nodes[i, b] - nodes[i, a]) / (b - a) + extra[i]
             for v in range(a, b):
                 slopes[i, v] = slope
-                values[i, v + 1] = nodes[i, a] + slope * (v + 1 - a)
+                values[i, v + 1] = values[i, a] + slope * (v + 1 - a)
 
 
 @jit
@@ -67,8 +86,8 @@ def cheapest_quanta(gradient: Any, slopes: Any, lower: Any, upper: Any, budget: 
 
 
 @jit
-def true_energy(coupling: Any, nodes: Any, levels: Any) -> float:
-    """sum h_i(x_i) + 1/2 x'Cx."""
+def true_energy(coupling: Any, remainder: Any, nodes: Any, levels: Any) -> float:
+    """sum h_i(x_i) + 1/2 x'(C + R)x."""
     total = 0.0
     n = len(levels)
     for i in range(n):
@@ -77,7 +96,7 @@ def true_energy(coupling: Any, nodes: Any, levels: Any) -> float:
             row = 0.0
             for j in range(n):
                 if levels[j] != 0:
-                    row += coupling[i, j] * levels[j]
+                    row += (coupling[i, j] + remainder[i, j]) * levels[j]
             total += 0.5 * levels[i] * row
     return total
 
@@ -192,7 +211,7 @@ def tighten(
 
 
 @jit
-def branching_task(nodes: Any, values: Any, lower: Any, upper: Any, p: Any) -> int:
+def branching_task(nodes: Any, extra: Any, values: Any, lower: Any, upper: Any, p: Any) -> int:
     """The task furthest from a whole level; else the one whose envelope is furthest below h; else the widest box."""
     best, chosen = 1e-6, -1
     for i in range(len(p)):
@@ -204,8 +223,9 @@ def branching_task(nodes: Any, values: Any, lower: Any, upper: Any, p: Any) -> i
     best = 1e-12
     for i in range(len(p)):
         v = int(np.rint(p[i]))
-        if nodes[i, v] - values[i, v] > best:
-            best, chosen = nodes[i, v] - values[i, v], i
+        below = nodes[i, v] + extra[i] * v - values[i, v]
+        if below > best:
+            best, chosen = below, i
     if chosen >= 0:
         return chosen
     widest = 0
@@ -216,8 +236,65 @@ def branching_task(nodes: Any, values: Any, lower: Any, upper: Any, p: Any) -> i
 
 
 @jit
+def relax(
+    coupling: Any,
+    remainder: Any,
+    nodes: Any,
+    budget: int,
+    lower: Any,
+    upper: Any,
+    p: Any,
+    bound: float,
+    incumbent: Any,
+    energy: float,
+    tolerance: float,
+    extra: Any,
+    values: Any,
+    slopes: Any,
+) -> Any:
+    """Bound a box and rule out levels until neither helps: (bound, infinite where it is empty; incumbent's energy).
+
+    lower, upper, p and incumbent change in place; extra, values and slopes are left as they belong to the box.
+    """
+    n = len(p)
+    gradient, taken = np.empty(n), np.empty(n, np.int64)
+    changed = True
+    while changed:
+        changed = False
+        if lower.sum() > budget or upper.sum() < budget:
+            return np.inf, energy
+        constant = certain_pairs(remainder, lower, extra)
+        envelope(nodes, extra, lower, upper, values, slopes)
+        into_box(coupling, slopes, lower, upper, budget, p, gradient)
+        value = constant + relaxed_energy(p, gradient, values, slopes, upper)
+        check = 4
+        for step in range(1, 40 * n + 400):
+            gained = exchange(coupling, slopes, lower, upper, p, gradient)
+            value -= gained
+            stalled = gained <= 1e-14 * (1.0 + abs(value))
+            if step < check and not stalled:
+                continue
+            check = step + max(4, step // 2)
+            here, dearest, cheapest = bound_at(p, gradient, values, slopes, lower, upper, budget, taken)
+            here += constant
+            bound = max(bound, here)
+            whole = true_energy(coupling, remainder, nodes, taken)
+            if whole < energy - 1e-13 * (1.0 + abs(energy)):
+                energy = whole
+                incumbent[:] = taken
+            if bound >= energy - tolerance:
+                return bound, energy
+            if stalled or value - here <= 0.1 * max(0.0, energy - tolerance - value):
+                slack = energy - tolerance - here
+                changed = tighten(lower, upper, gradient, slopes, taken, slack, dearest, cheapest)
+                break
+    return bound, energy
+
+
+@jit
 def search(
     coupling: Any,
+    remainder: Any,
     nodes: Any,
     budget: int,
     boxes: Any,
@@ -227,16 +304,19 @@ def search(
     incumbent: Any,
     energy: float,
     tolerance: float,
+    ties: int,
+    tie: float,
     limit: int,
 ) -> Any:
-    """Take up to `limit` boxes off the stack; returns (boxes waiting, energy of the incumbent, boxes visited).
+    """Take up to `limit` boxes off the stack: (boxes waiting, energy of the incumbent, boxes visited, ties).
 
     boxes: (capacity, 2, n) lower and upper levels. starts: (capacity, n) where to begin relaxing. bounds: (capacity,).
-    incumbent: (n,) the best levels so far, changed in place. Ends early where the stack is nearly full.
+    incumbent: (n,) the best levels so far, changed in place. A box is dropped where its bound reaches the energy less
+    `tolerance`. ties: the single points met whose energy is within `tie` of the incumbent's, counted anew whenever that
+    falls by more; these are all minimisers where the tolerance is below -tie. Ends early where the stack is nearly full.
     """
     n = len(incumbent)
-    values, slopes = np.zeros(nodes.shape), np.zeros(nodes.shape)
-    gradient, taken = np.empty(n), np.empty(n, np.int64)
+    extra, values, slopes = np.zeros(n), np.zeros(nodes.shape), np.zeros(nodes.shape)
     visited = 0
     while waiting > 0 and visited < limit and waiting + 2 <= len(bounds):
         waiting -= 1
@@ -244,42 +324,34 @@ def search(
         if bounds[waiting] >= energy - tolerance:
             continue
         lower, upper, p = boxes[waiting, 0].copy(), boxes[waiting, 1].copy(), starts[waiting].copy()
-        bound = bounds[waiting]
-        pruned, settled = False, False
-        while not pruned and not settled:
-            if lower.sum() > budget or upper.sum() < budget:
-                pruned = True
-                break
-            envelope(nodes, lower, upper, values, slopes)
-            into_box(coupling, slopes, lower, upper, budget, p, gradient)
-            settled = True
-            value = relaxed_energy(p, gradient, values, slopes, upper)
-            check = 4
-            for step in range(1, 40 * n + 400):
-                gained = exchange(coupling, slopes, lower, upper, p, gradient)
-                value -= gained
-                stalled = gained <= 1e-14 * (1.0 + abs(value))
-                if step < check and not stalled:
-                    continue
-                check = step + max(4, step // 2)
-                here, dearest, cheapest = bound_at(p, gradient, values, slopes, lower, upper, budget, taken)
-                bound = max(bound, here)
-                whole = true_energy(coupling, nodes, taken)
-                if whole < energy - 1e-13 * (1.0 + abs(energy)):
-                    energy = whole
-                    incumbent[:] = taken
-                if bound >= energy - tolerance:
-                    pruned = True
-                    break
-                if stalled or value - here <= 0.1 * max(0.0, energy - tolerance - value):
-                    if tighten(lower, upper, gradient, slopes, taken, energy - tolerance - here, dearest, cheapest):
-                        settled = False
-                    break
-        if pruned:
+        before = energy
+        bound, energy = relax(
+            coupling,
+            remainder,
+            nodes,
+            budget,
+            lower,
+            upper,
+            p,
+            bounds[waiting],
+            incumbent,
+            energy,
+            tolerance,
+            extra,
+            values,
+            slopes,
+        )
+        if energy < before - tie:
+            ties = 0
+        if bound >= energy - tolerance:
             continue
-        chosen = branching_task(nodes, values, lower, upper, p)
+        chosen = branching_task(nodes, extra, values, lower, upper, p)
         if chosen < 0:  # a single point
-            whole = true_energy(coupling, nodes, lower)
+            whole = true_energy(coupling, remainder, nodes, lower)
+            if whole < energy - tie:
+                ties = 0
+            if whole <= energy + tie:
+                ties += 1
             if whole < energy:
                 energy = whole
                 incumbent[:] = lower
@@ -295,4 +367,4 @@ def search(
             else:
                 boxes[waiting, 1, chosen] = split
             waiting += 1
-    return waiting, energy, visited
+    return waiting, energy, visited, ties

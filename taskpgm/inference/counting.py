@@ -6,9 +6,9 @@ that look at one table at a time cannot see what those many terms make up togeth
     sum over pairs of (a_i + a_j) l_i l_j = sum_i a_i l_i (z - l_i)
 
 exactly. With a budget, z is known and only node energies remain; without one, z becomes a node of its own, tied to the
-others by a budget. To multiply an equation by variables is the idea of Adams & Sherali (1986); to choose the multipliers
-so that a weak relaxation becomes strong, that of Faye & Roupin (2007) and Billionnet, Elloumi & Plateau (2009). With
-40 tasks, 8 of them to be chosen, it turns solvers that stall into solvers that prove within seconds.
+others by a budget. To multiply an equation by variables is an idea of Adams & Sherali (1986); to choose multipliers
+that make a weak relaxation strong, one of Faye & Roupin (2007) and Billionnet, Elloumi & Plateau (2009). With 40 tasks,
+8 of them to be chosen, solvers that stalled prove within seconds.
 
     easier = counted(network)           # the same energies; perhaps one more node, the last: the count
 """
@@ -33,8 +33,8 @@ def counted(network: PairwiseNetwork) -> PairwiseNetwork:
     """A network with the same energies that keep the budget, and smaller tables; or the network itself.
 
     Its first nodes are those of `network`. Without a budget it has one more, the count of all levels above the least
-    ones, and a budget that ties it to them. Networks that lack half of the pairs or more, whose couplings have little in
-    common, or attract each other without a budget, come back as they are.
+    ones, and a budget that ties it to them. Networks that lack half of the pairs or whose couplings have little in
+    common come back as they are, and so do those without a budget whose nodes attract each other.
     """
     levels = [values - values.min() for values in network.levels]
     able = np.array([values.max() > 0 for values in levels])
@@ -65,7 +65,7 @@ def couplings(network: PairwiseNetwork) -> FloatArray:
     slopes = []
     for values in network.levels:
         centred = values - values.mean()
-        slopes.append(centred / max(float(centred @ centred), 1.0))
+        slopes.append(centred / (float(centred @ centred) or 1.0))
     for (i, j), table in zip(network.edges.tolist(), network.tables, strict=True):
         coupling[i, j] = coupling[j, i] = slopes[i] @ table @ slopes[j]
     return coupling

@@ -1,16 +1,16 @@
 """toulbar2, an exact solver of cost function networks, for any pairwise network, with or without a budget.
 
-toulbar2 (Hurley et al. 2016) is a branch and bound with soft arc consistency. It counts in whole numbers; pytoulbar2
-makes them by a power of ten, and with its default of 10^0 rounds every energy to a whole number and says nothing. Here energies
-are multiplied by a power of two that makes all of them together about 2^50, and are rounded: what that hides is
-subtracted from the bound. A budget is a linear constraint of toulbar2's own; dense couplings are counted first
-(see `taskpgm.inference.counting`).
+toulbar2 (Hurley et al. 2016) is a branch and bound with soft arc consistency. It counts in whole numbers: pytoulbar2
+multiplies energies by a power of ten, 10^0 if not told otherwise, and rounds them without a word. Here they are
+multiplied by a power of two that makes all of them together about 2^50; what rounding then hides is subtracted from the
+bound. A budget is a linear constraint of toulbar2's own. Dense couplings are counted first (see
+`taskpgm.inference.counting`).
 
     solution = solve(network.levels(None, cap=1), Toulbar2(), deadline=10.0)
 
 What pytoulbar2 1.4 does otherwise than one may expect: its options belong to one thread of the process and to all
 models at once (so each solve has a process of its own), its time limit counts its own processor seconds in whole
-numbers, its lower bound after a proof may be below the optimum, and a contradiction can be raised by adding a constraint.
+numbers, its lower bound after a proof may be below the optimum, and adding a constraint may raise a contradiction.
 """
 
 from __future__ import annotations
@@ -68,14 +68,11 @@ class Toulbar2(Method):
             return Answer(_quick_point(problem), None, False)
         network = counted(problem) if self.counting else problem
         costs = WholeCosts.of(network)
-        try:
-            model = _encoded(network, costs, seed)
-        except Contradiction:
-            return Answer(None, message="no assignment keeps the budget")
-        found, proved = _solved(model, deadline)
-        stats = {"nodes": model.GetNbNodes(), "backtracks": model.GetNbBacktracks()}
+        model = _encoded(network, costs, seed)
+        found, proved = (None, True) if model is None else _solved(model, deadline)
         if found is None and proved:
-            return Answer(None, message="no assignment keeps the budget", stats=stats)
+            return Answer(None, message="no assignment keeps the budget")
+        stats = {"nodes": model.GetNbNodes(), "backtracks": model.GetNbBacktracks()}
         least = model.GetDDualBound() if found is None or not proved else found[1]
         bound = costs.energy_of_bound(least) - 2.0 * network.rounding - problem.rounding
         if found is None:
@@ -86,10 +83,6 @@ class Toulbar2(Method):
         point = states[: len(problem)]
         deadline.note(point, bound)
         return Answer(point, bound, proved, "", stats)
-
-
-class Contradiction(Exception):  # noqa: N818 - the name that toulbar2 gives it
-    """toulbar2 saw while it was given the constraints that nothing satisfies them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +123,10 @@ class WholeCosts:
 
 
 def _encoded(network: PairwiseNetwork, costs: WholeCosts, seed: int) -> Any:
-    """The network as a model of pytoulbar2, one variable a node, its values the numbers of the states."""
+    """The network as a model of pytoulbar2, one variable a node, its values the numbers of the states.
+
+    None where toulbar2 sees already from the budget that nothing keeps it.
+    """
     import pytoulbar2
 
     model = pytoulbar2.CFN(resolution=0, seed=seed % 2**31)  # whole costs need no decimals
@@ -144,8 +140,8 @@ def _encoded(network: PairwiseNetwork, costs: WholeCosts, seed: int) -> Any:
         uses = [(i, s, level) for i, values in enumerate(network.levels) for s, level in enumerate(values.tolist())]
         try:
             model.AddGeneralizedLinearConstraint(uses, "==", network.budget)
-        except model.Contradiction as error:
-            raise Contradiction from error
+        except model.Contradiction:
+            return None
     return model
 
 

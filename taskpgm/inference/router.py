@@ -1,0 +1,99 @@
+"""Which method to use for a problem, and why.
+
+The limits are crossovers measured by `python benchmarks/inference.py --crossovers`, on the side where being wrong costs
+seconds, not the answer.
+
+    choice = best_method(network.levels(quanta=10))
+    choice.method, choice.reason
+    solve(network.levels(quanta=10), choice.method)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from taskpgm.capacity import CapacityMixture
+from taskpgm.factored import FactoredNetwork
+from taskpgm.inference.branch_and_bound import BranchAndBound
+from taskpgm.inference.driver import canonical
+from taskpgm.inference.elimination import elimination_order
+from taskpgm.inference.exhaustive import Exhaustive
+from taskpgm.inference.frank_wolfe import PairwiseFrankWolfe
+from taskpgm.inference.junction_tree import JunctionTree
+from taskpgm.inference.method import Method
+from taskpgm.inference.mirror_descent import MirrorDescent
+from taskpgm.inference.simplex_qp import SimplexQP
+from taskpgm.inference.toulbar2 import Toulbar2
+from taskpgm.inference.tree_reweighted import TreeReweightedMax
+from taskpgm.judge import Problem
+from taskpgm.levels import LevelsNetwork
+from taskpgm.network import TaskNetwork
+from taskpgm.pairwise import PairwiseNetwork
+from taskpgm.types import InputError
+
+FEW = 100_000  # assignments: enumerated in milliseconds
+TOULBAR2_NODES = 60
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A method that suits a problem, and the reason in one line."""
+
+    method: Method
+    reason: str
+
+
+def best_method(problem: Problem) -> Choice:
+    """The method to try first: exact wherever one is known to end soon.
+
+    Raises:
+        InputError: a mixture whose energy is not convex; the message says what to do instead.
+    """
+    if isinstance(problem, TaskNetwork):
+        return _for_mixture(problem)
+    if isinstance(problem, FactoredNetwork):
+        return Choice(PairwiseFrankWolfe(), "similarities are given by features: only products with them are needed")
+    if isinstance(problem, CapacityMixture):
+        return Choice(MirrorDescent(), "mutual information is concave, and each step brings its own bounds")
+    if isinstance(problem, LevelsNetwork):
+        return _for_levels(problem)
+    return _for_pairwise(problem)
+
+
+def _for_mixture(network: TaskNetwork) -> Choice:
+    reason = SimplexQP().refuses(network)
+    if reason is not None:
+        raise InputError(f"no method proves a mixture here ({reason}); use network.levels(K) and BranchAndBound.")
+    curvature = f"least eigenvalue {network.curvature:.3g} of S where weights add up to 0"
+    return Choice(SimplexQP(), f"the energy is convex on the simplex ({curvature}): a convex program, with certificate")
+
+
+def _for_levels(levels: LevelsNetwork) -> Choice:
+    if levels.size <= FEW:
+        return Choice(Exhaustive(), f"{levels.size} ways to share the quanta: all are looked at")
+    curvature = levels.network.curvature
+    convex = "convex" if curvature >= -1e-12 else f"not convex (least eigenvalue {curvature:.3g}), shifted"
+    reason = f"{Decimal(levels.size):.3g} ways to share a fixed budget, energy {convex}: Frank-Wolfe bounds prune most"
+    return Choice(BranchAndBound(), reason)
+
+
+def _for_pairwise(network: PairwiseNetwork) -> Choice:
+    if network.size <= FEW:
+        return Choice(Exhaustive(), f"{network.size} assignments: all are looked at")
+    form = canonical(network)
+    if isinstance(form, str):
+        raise InputError(f"no method takes this network: {form}.")
+    parts = [form.part(nodes) for nodes in form.components()] if form.budget is None else [form]
+    width = max(elimination_order(part)[1] for part in parts)
+    if all(JunctionTree().refuses(part) is None for part in parts):
+        return Choice(JunctionTree(), f"tree-width at most {width}: elimination is exact and fits in memory")
+    largest = max(len(part) for part in parts)
+    if largest <= TOULBAR2_NODES and Toulbar2().refuses(form) is None:
+        return Choice(
+            Toulbar2(), f"tree-width up to {width}, {largest} nodes: too wide to eliminate, few enough to search"
+        )
+    return Choice(
+        TreeReweightedMax(),
+        f"tree-width up to {width} and {largest} nodes: too much for exact methods; this one brings a lower bound",
+    )
