@@ -9,12 +9,22 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from oracles import level_points
-from strategies import SEEDS, levels_networks, random_network
+from strategies import SEEDS, levels_networks
 
 import taskpgm as tp
 from taskpgm.inference import BranchAndBound
-from taskpgm.inference.branch_and_bound import split_energy
-from taskpgm.inference.branch_kernels import bound_at, cheapest_quanta, envelope, tighten, true_energy
+from taskpgm.inference.branch_kernels import (
+    bound_at,
+    certain_pairs,
+    cheapest_quanta,
+    envelope,
+    relaxed_energy,
+    tighten,
+    true_energy,
+)
+from taskpgm.inference.branch_relaxation import Splitter, least_eigenvalue
+from taskpgm.inference.branch_tree import Tree
+from taskpgm.inference.method import Deadline
 from taskpgm.levels import LevelsNetwork
 from taskpgm.network import TaskNetwork
 
@@ -42,39 +52,84 @@ def test_it_agrees_with_enumeration_on_indefinite_and_tied_energies(seed: int) -
     assert found.energy == pytest.approx(exact.energy, abs=1e-9)
 
 
+def tree_with_split(problem: LevelsNetwork, seed: int) -> Tree:
+    """A tree whose couplings are split at random, its box the whole problem's."""
+    rng = np.random.default_rng(seed)
+    n = len(problem)
+    remainder = np.triu(rng.exponential(size=(n, n)) * float(np.abs(problem.coupling).max()), 1) * (seed % 3)
+    tree = Tree(problem, next(iter(level_points(problem))), tolerance=-np.inf, tie=0.0)
+    tree.try_split(remainder + remainder.T, rng.normal(size=n) * float(np.abs(problem.coupling).max()))
+    return tree
+
+
 @given(levels_networks(), SEEDS)
 @settings(max_examples=80)
-def test_any_mixture_bounds_every_point_and_rules_out_none_that_is_better(problem: LevelsNetwork, seed: int) -> None:
+def test_any_mixture_and_split_bound_every_point_and_rule_out_none_that_is_better(
+    problem: LevelsNetwork, seed: int
+) -> None:
     rng = np.random.default_rng(seed)
-    coupling, nodes = split_energy(problem)
+    tree = tree_with_split(problem, seed)
+    coupling, remainder, nodes = tree.coupling, tree.remainder, tree.nodes
     lower, upper = problem.minimum.copy(), problem.maximum.copy()
-    values, slopes = np.zeros(nodes.shape), np.zeros(nodes.shape)
-    envelope(nodes, lower, upper, values, slopes)
+    extra, values, slopes = np.zeros(len(problem)), np.zeros(nodes.shape), np.zeros(nodes.shape)
+    constant = certain_pairs(remainder, lower, extra)
+    envelope(nodes, extra, lower, upper, values, slopes)
     points = np.array(list(level_points(problem)))
     p = rng.dirichlet(np.ones(len(points))) @ points  # somewhere between the feasible points
     taken = np.empty(len(problem), np.int64)
     bound, dearest, cheapest = bound_at(p, coupling @ p, values, slopes, lower, upper, problem.quanta, taken)
     energies = np.array([problem.energy(point) for point in points])
-    scale = 1.0 + float(np.abs(nodes).max()) + float(np.abs(coupling).sum()) * problem.quanta**2
-    assert bound <= energies.min() + 1e-12 * scale
-    slack = float(np.median(energies)) - bound
+    scale = 1.0 + float(np.abs(nodes).max()) + float((np.abs(coupling) + remainder).sum()) * problem.quanta**2
+    assert bound + constant <= energies.min() + 1e-12 * scale
+    assert bound <= relaxed_energy(p, coupling @ p, values, slopes, upper) + 1e-7 * scale
+    slack = float(np.median(energies)) - bound - constant
     tighten(lower, upper, coupling @ p, slopes, taken, slack, dearest, cheapest)
     better = points[energies < np.median(energies) - 1e-12 * scale]
     assert np.all((better >= lower) & (better <= upper))
 
 
+@given(levels_networks(), SEEDS)
+@settings(max_examples=80)
+def test_any_split_keeps_the_energy_and_a_convex_part(problem: LevelsNetwork, seed: int) -> None:
+    tree = tree_with_split(problem, seed)
+    scale = 1.0 + float((np.abs(tree.coupling) + tree.remainder).sum()) * problem.quanta**2
+    assert least_eigenvalue(tree.coupling) >= -1e-12 * scale
+    assert tree.remainder.min() >= 0.0
+    for point in list(level_points(problem))[:50]:
+        x = np.array(point)
+        energy = true_energy(tree.coupling, tree.remainder, tree.nodes, x)
+        assert energy == pytest.approx(problem.energy(x), abs=1e-12 * scale)
+        assert tree.bound <= energy
+
+
+def test_a_better_split_is_found_and_keeps_the_bound_below_the_best_selection() -> None:
+    rng = np.random.default_rng(3)
+    entries = rng.random((16, 16))
+    problem = TaskNetwork(rng.random(16), entries + entries.T).levels(5, cap=1)
+    best = tp.solve(problem, tp.Exhaustive())
+    tree = Tree(problem, best.point, tolerance=1e-10, tie=1e-12)
+    tree.try_split(*tree.no_split())
+    by_eigenvalue = tree.floor
+    splitter = Splitter(tree.pairs, tree.singles[:, 1], 5, tree.point, least_eigenvalue(tree.pairs))
+    splitter.improve(300, Deadline(None))
+    tree.try_split(*splitter.split())
+    assert best.energy - tree.floor < 0.2 * (best.energy - by_eigenvalue)
+    assert tree.floor <= best.energy + 1e-9
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_envelopes_are_the_greatest_convex_functions_below(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    nodes = rng.normal(size=(3, 7))
+    nodes, extra = rng.normal(size=(3, 7)), rng.normal(size=3)
     lower, upper = np.array([0, 2, 5]), np.array([6, 4, 5])
     values, slopes = np.zeros((3, 7)), np.zeros((3, 7))
-    envelope(nodes, lower, upper, values, slopes)
+    envelope(nodes, extra, lower, upper, values, slopes)
+    tilted = nodes + np.outer(extra, np.arange(7))
     for i in range(3):
         levels = range(lower[i], upper[i] + 1)
         for v in levels:
             chords = [
-                nodes[i, a] + (nodes[i, b] - nodes[i, a]) * (v - a) / max(1, b - a)
+                tilted[i, a] + (tilted[i, b] - tilted[i, a]) * (v - a) / max(1, b - a)
                 for a, b in product(levels, levels)
                 if a <= v <= b
             ]
@@ -95,14 +150,6 @@ def test_the_cheapest_quanta_are_the_linear_minimum(seed: int) -> None:
     ranges = [range(low, high + 1) for low, high in zip(lower, upper, strict=True)]
     assert cost(tuple(taken)) == pytest.approx(min(cost(x) for x in product(*ranges) if sum(x) == 5))
     assert dearest <= cheapest
-
-
-def test_the_split_energy_is_the_energy() -> None:
-    problem = random_network(6, 3, tau=0.2).levels(5)
-    coupling, nodes = split_energy(problem)
-    for point in level_points(problem):
-        x = np.array(point)
-        assert true_energy(coupling, nodes, x) == pytest.approx(problem.energy(x), abs=1e-12)
 
 
 def test_stopped_early_it_keeps_a_point_and_an_honest_bound() -> None:

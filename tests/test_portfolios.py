@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from taskpgm.exact import exact_certificate
+from taskpgm.exact_path import trade_off
 from taskpgm.inference import SimplexQP, solve
 from taskpgm.network import TaskNetwork
-from taskpgm.exact_path import trade_off
 from taskpgm.types import FloatArray
 
 PORTFOLIOS = ("port1", "port2", "port3")

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from oracles import energy_scale, least_energy_by_faces
 from strategies import SEEDS, networks, random_network, rebounded
 
+from taskpgm.exact_path import effective_tasks, trade_off
 from taskpgm.inference import SimplexQP, solve
 from taskpgm.inference.critical_line import CriticalLine, Walk, best_vertex
 from taskpgm.judge import certificate
 from taskpgm.network import TaskNetwork
-from taskpgm.exact_path import effective_tasks, trade_off
 from taskpgm.types import FloatArray, InputError, Status
 
 

@@ -313,7 +313,8 @@ def search(
     boxes: (capacity, 2, n) lower and upper levels. starts: (capacity, n) where to begin relaxing. bounds: (capacity,).
     incumbent: (n,) the best levels so far, changed in place. A box is dropped where its bound reaches the energy less
     `tolerance`. ties: the single points met whose energy is within `tie` of the incumbent's, counted anew whenever that
-    falls by more; these are all minimisers where the tolerance is below -tie. Ends early where the stack is nearly full.
+    falls by more; these are all minimisers where the tolerance is below -tie. It ends early where the stack is nearly
+    full.
     """
     n = len(incumbent)
     extra, values, slopes = np.zeros(n), np.zeros(nodes.shape), np.zeros(nodes.shape)

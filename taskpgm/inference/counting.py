@@ -25,7 +25,7 @@ from taskpgm.types import FloatArray, IntArray
 
 FREE_SHARE = 0.2  # of the levels that a minimiser without a budget is taken to use
 COUNT_LIMIT = 1000
-SWEEPS = 10
+SWEEPS = 5
 USEFUL = 0.7
 
 
