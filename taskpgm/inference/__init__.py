@@ -22,6 +22,7 @@ from taskpgm.inference.marginals import marginals
 from taskpgm.inference.mean_field import MeanField, MeanFieldMap
 from taskpgm.inference.method import Answer, Deadline, MarginalAnswer, MarginalMethod, Method
 from taskpgm.inference.mirror_descent import MirrorDescent
+from taskpgm.inference.mixed_integer import MixedInteger
 from taskpgm.inference.pgmpy_exact import PgmpyElimination, PgmpyJunctionTree
 from taskpgm.inference.rounding import LargestRemainder
 from taskpgm.inference.router import Choice, best_method
@@ -39,6 +40,7 @@ METHODS: tuple[Method, ...] = (
     BranchAndBound(),
     JunctionTree(),
     Toulbar2(),
+    MixedInteger(),
     PgmpyElimination(),
     PgmpyJunctionTree(),
     LocalPolytope(),
@@ -91,6 +93,7 @@ __all__ = [
     "MeanFieldMap",
     "Method",
     "MirrorDescent",
+    "MixedInteger",
     "PairwiseFrankWolfe",
     "PgmpyElimination",
     "PgmpyJunctionTree",
