@@ -12,7 +12,14 @@ import pytest
 from oracles import pairwise_marginals
 from strategies import random_network, random_pairwise
 
-from taskpgm.inference import MARGINAL_METHODS, MarginalAnswer, MarginalMethod, marginals
+from taskpgm.inference import (
+    MARGINAL_METHODS,
+    GibbsSampling,
+    JunctionTreeMarginals,
+    MarginalAnswer,
+    MarginalMethod,
+    marginals,
+)
 from taskpgm.inference.method import Deadline
 from taskpgm.levels import LevelsNetwork
 from taskpgm.pairwise import PairwiseNetwork
@@ -184,3 +191,14 @@ def test_marginals_of_levels_off_the_budget_are_no_answer() -> None:
     found = marginals(random_network(4, 12).levels(5), planted(off_budget))
     assert found.status is MarginalStatus.failed
     assert "the expected sum of levels is 10" in found.message
+
+
+def test_what_the_parts_counted_is_kept() -> None:
+    """Two chains that have nothing to do with each other: sizes are the larger part's, counts are added."""
+    factors = [([0, 1], np.eye(2)), ([2, 3], np.ones((3, 3)) - np.eye(3))]
+    network = PairwiseNetwork.from_factors([2, 2, 3, 3], factors)
+    found = marginals(network, JunctionTreeMarginals())
+    assert found.stats == {"parts": 2, "width": 1, "table": 9}
+    sampled = marginals(network, GibbsSampling(chains=4, burn_in=10, sweeps=40))
+    assert sampled.stats["parts"] == 2
+    assert 0.0 < sampled.stats["standard_error"] < 0.5

@@ -10,6 +10,7 @@ least entry 0. Solvers that others wrote run in a child process.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -31,6 +32,7 @@ DOMAINS = {
     "pairwise": "a PairwiseNetwork, or a LevelsNetwork",
 }
 TABLE_LIMIT = 20_000_000
+LARGEST = ("width", "table", "order", "solver", "r_hat", "standard_error")
 
 
 def solve(problem: Problem, method: Method, *, deadline: float | None = None, seed: int = 0) -> Solution:
@@ -118,15 +120,24 @@ def _run(part: Any, method: Method, clock: Deadline, seed: int, memory: list[int
     return map_answer(values, clock, offset)
 
 
+def stats_of_parts(each: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What methods counted on the parts of a network: counts added, of sizes and errors the largest."""
+    stats: dict[str, Any] = {"parts": len(each)}
+    for part in each:
+        for name, value in part.items():
+            if isinstance(value, bool):
+                stats[name] = stats.get(name, True) and value
+            elif isinstance(value, int | float):
+                before = stats.get(name, 0)
+                stats[name] = max(before, value) if name in LARGEST else before + value
+    return stats
+
+
 def _assembled(form: Any, parts: list[Any], answers: list[Answer]) -> Answer:
     """One answer from those to the parts of a network: points side by side, bounds and counts added."""
     finished = all(answer.finished for answer in answers)
     message = next((answer.message for answer in answers if answer.message), "")
-    stats: dict[str, Any] = {"parts": len(parts)}
-    for answer in answers:
-        for name, value in answer.stats.items():
-            if isinstance(value, int | float) and not isinstance(value, bool):
-                stats[name] = stats.get(name, 0) + value
+    stats = stats_of_parts([answer.stats for answer in answers])
     bounds = [answer.bound for answer in answers if answer.bound is not None]
     bound = form.constant + sum(bounds) if len(bounds) == len(answers) else None
     point = np.zeros(len(form), dtype=np.int64)
@@ -183,9 +194,11 @@ def _judged(problem: Problem, method: Method, answer: Answer) -> Solution:
     if np.shape(answer.point) != (len(problem),):
         message = f"the returned point has the shape {np.shape(answer.point)}; there are {len(problem)} tasks"
         return Solution(method.name, Status.failed, message=message, stats=answer.stats)
-    violation = problem.violation(answer.point) if np.all(np.isfinite(answer.point)) else np.inf
+    violation = problem.violation(answer.point) if np.all(np.isfinite(answer.point)) else np.nan
     if not violation <= FEASIBILITY_TOLERANCE:
         message = f"the returned point breaks the feasible set by {violation:.3g}"
+        if isinstance(problem, PairwiseNetwork) and np.isinf(violation):
+            message = "the returned point has a state, or a pair of states, that the network forbids"
         return Solution(method.name, Status.failed, message=message, stats=answer.stats)
     discrete = not isinstance(problem, Mixtures)
     point = readonly(np.rint(answer.point), np.int64) if discrete else readonly(answer.point, np.float64)

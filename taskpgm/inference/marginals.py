@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from taskpgm.inference.child import marginal_answer, run_in_child
-from taskpgm.inference.driver import TABLE_LIMIT
+from taskpgm.inference.driver import TABLE_LIMIT, stats_of_parts
 from taskpgm.inference.method import Deadline, MarginalAnswer, MarginalMethod
 from taskpgm.levels import LevelsNetwork
 from taskpgm.pairwise import PairwiseNetwork
@@ -75,7 +75,7 @@ def _run(part: PairwiseNetwork, method: MarginalMethod, clock: Deadline, seed: i
 def _assembled(network: PairwiseNetwork, parts: list[PairwiseNetwork], answers: list[MarginalAnswer]) -> MarginalAnswer:
     finished = all(answer.finished for answer in answers)
     message = next((answer.message for answer in answers if answer.message), "")
-    stats: dict[str, Any] = {"parts": len(parts)}
+    stats = stats_of_parts([answer.stats for answer in answers])
     if any(len(answer.nodes) != len(part) for answer, part in zip(answers, parts, strict=True)):
         return MarginalAnswer((), None, None, finished, message, stats)
     nodes: dict[int, Any] = {}
