@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from taskpgm.affinity import ExponentialSimilarity, LinearSimilarity, estimate_affinity
     from taskpgm.capacity import CapacityMixture
     from taskpgm.config import LoraSettings, ProbeSettings, SplitSettings, TaskSource, TrainingSettings
+    from taskpgm.constraints import CostBound, EffectiveTasks, EpochCap, Group, TrustRegion
     from taskpgm.curvature import convexity, projected, shifted
     from taskpgm.divergences import jensen_shannon
     from taskpgm.exact import exact_certificate
@@ -36,7 +37,9 @@ if TYPE_CHECKING:
     from taskpgm.mixture import Mixture
     from taskpgm.network import TaskNetwork, balanced_beta
     from taskpgm.pairwise import PairwiseNetwork
+    from taskpgm.pgm import from_pgmpy
     from taskpgm.predictive import predict
+    from taskpgm.shadow_prices import prices
     from taskpgm.suite import demo_suite
     from taskpgm.tasks import load_tasks
     from taskpgm.types import InputError, Solution, Status
@@ -49,6 +52,7 @@ _HOME = {
     "affinity": ("ExponentialSimilarity", "LinearSimilarity", "estimate_affinity"),
     "capacity": ("CapacityMixture",),
     "config": ("LoraSettings", "ProbeSettings", "SplitSettings", "TaskSource", "TrainingSettings"),
+    "constraints": ("CostBound", "EffectiveTasks", "EpochCap", "Group", "TrustRegion"),
     "curvature": ("convexity", "projected", "shifted"),
     "divergences": ("jensen_shannon",),
     "exact": ("exact_certificate",),
@@ -70,7 +74,9 @@ _HOME = {
     "mixture": ("Mixture",),
     "network": ("TaskNetwork", "balanced_beta"),
     "pairwise": ("PairwiseNetwork",),
+    "pgm": ("from_pgmpy",),
     "predictive": ("predict",),
+    "shadow_prices": ("prices",),
     "suite": ("demo_suite",),
     "tasks": ("load_tasks",),
     "types": ("InputError", "Solution", "Status"),
@@ -84,9 +90,13 @@ __all__ = [
     "METHODS",
     "BranchAndBound",
     "CapacityMixture",
+    "CostBound",
+    "EffectiveTasks",
+    "EpochCap",
     "Exhaustive",
     "ExponentialSimilarity",
     "FactoredNetwork",
+    "Group",
     "HeldoutGain",
     "InputError",
     "Learnability",
@@ -105,6 +115,7 @@ __all__ = [
     "TaskSource",
     "TradeOff",
     "TrainingSettings",
+    "TrustRegion",
     "balanced_beta",
     "best_method",
     "bootstrap",
@@ -114,11 +125,13 @@ __all__ = [
     "estimate_affinity",
     "exact_certificate",
     "explain",
+    "from_pgmpy",
     "jensen_shannon",
     "judge",
     "load_tasks",
     "marginals",
     "predict",
+    "prices",
     "projected",
     "read_network",
     "sensitivity",

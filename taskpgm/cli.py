@@ -7,7 +7,7 @@ import json
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -89,17 +89,32 @@ def solve(
     lam: Lam = 1.0,
     tau: Tau = 0.0,
     floor: Floor = DEFAULT_FLOOR,
+    feasible: Annotated[
+        Path | None, typer.Option(help="YAML: the section `feasible` of a run's file, instead of --floor.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Only the mathematics: a certified mixture from your own similarities and utilities."""
     from taskpgm.inference import SimplexQP
     from taskpgm.inference import solve as solve_network
     from taskpgm.mixture import Mixture
+    from taskpgm.shadow_prices import prices
 
     network = _network_from_files(similarity, utility, rho, beta, lam, tau, floor)
-    settings = {"rho": rho if beta is None else None, "beta": network.beta, "lam": lam, "tau": tau, "floor": floor}
+    settings: dict[str, Any] = {
+        "rho": rho if beta is None else None,
+        "beta": network.beta,
+        "lam": lam,
+        "tau": tau,
+        "floor": floor,
+    }
+    details = {"settings": settings}
+    if feasible is not None:
+        network, settings["feasible"] = _constrained(network, feasible)
     solution = solve_network(network, SimplexQP())
-    mixture = Mixture.from_solution(network, solution, details={"settings": settings})
+    if feasible is not None and solution.point is not None:
+        details["constraints"] = prices(network, solution).as_dict()
+    mixture = Mixture.from_solution(network, solution, details=details)
     if out is not None:
         mixture.to_json(out)
     if as_json:
@@ -242,6 +257,16 @@ def _network_from_files(
     u, s = checked.utility, checked.similarity
     chosen = balanced_beta(u, s, lam=lam, rho=rho) if beta is None else beta
     return TaskNetwork(u, s, names, beta=chosen, lam=lam, tau=tau, lower=floor / len(names))
+
+
+def _constrained(network: TaskNetwork, path: Path) -> tuple[TaskNetwork, dict[str, Any]]:
+    """The network within the feasible set that a file describes, and what the file says."""
+    from taskpgm.config import FeasibleSettings, read_yaml, validated
+    from taskpgm.feasible import feasible_set
+
+    settings = validated(FeasibleSettings, read_yaml(path), str(path))
+    lower, upper, constraints = feasible_set(settings, network.names, None, "tokens", None)
+    return network.changed(lower=lower, upper=upper, constraints=constraints), settings.model_dump(mode="json")
 
 
 def _sparse(model: TaskNetwork | PairwiseNetwork, neighbours: int) -> TaskNetwork:

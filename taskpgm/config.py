@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias, get_args
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -19,7 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from taskpgm.storage import read_text
 from taskpgm.types import InputError
 
+Share: TypeAlias = Annotated[float, Field(ge=0.0, le=1.0)]
 Momentum: TypeAlias = Annotated[float, Field(ge=0.0, lt=1.0)]
+Model = TypeVar("Model", bound=BaseModel)
 ROLES = ("prompt", "completion", "instruction", "input", "output", "target", "messages")
 
 
@@ -170,12 +172,43 @@ class EnergySettings(Settings):
         return self
 
 
+class GroupSettings(Settings):
+    """Bounds on the weights of some tasks together."""
+
+    tasks: tuple[str, ...] = Field(min_length=1)
+    lower: Share = 0.0
+    upper: Share = 1.0
+
+
+class CostSettings(Settings):
+    """The mean cost of a unit of training is at most `most`; per_unit holds every task's cost."""
+
+    per_unit: dict[str, float]
+    most: float
+
+
+class TrustSettings(Settings):
+    """No further than `within` nats (KL divergence) from a mixture: named, or written out."""
+
+    within: float = Field(gt=0.0)
+    around: Literal["uniform", "proportional"] | dict[str, Annotated[float, Field(gt=0.0)]] = "uniform"
+
+
 class FeasibleSettings(Settings):
-    """Which mixtures are allowed. floor is in shares of the uniform weight 1/n and holds for every task."""
+    """Which mixtures are allowed. floor is in shares of the uniform weight 1/n and holds for every task.
+
+    max_epochs needs mixture.budget, since it is the budget that decides how often a task's data is repeated.
+    """
 
     floor: float = Field(default=0.2, ge=0.0, le=1.0)
     lower: dict[str, float] = Field(default_factory=dict)
     upper: dict[str, float] = Field(default_factory=dict)
+    fixed: dict[str, Share] = Field(default_factory=dict)
+    groups: dict[str, GroupSettings] = Field(default_factory=dict)
+    max_epochs: float | None = Field(default=None, gt=0.0)
+    cost: CostSettings | None = None
+    trust_region: TrustSettings | None = None
+    effective_tasks: float | None = Field(default=None, gt=1.0)
 
 
 class MixtureSettings(Settings):
@@ -217,7 +250,11 @@ def load_config(path: Path) -> RunConfig:
     Raises:
         InputError: not YAML, or a missing, unknown or wrong setting, named with its place.
     """
-    return validated(RunConfig, read_yaml(path), str(path), relative_to=path.parent)
+    config = validated(RunConfig, read_yaml(path), str(path))
+    local = path.parent / config.model.name
+    model = config.model.model_copy(update={"name": str(local)}) if local.is_dir() else config.model
+    tasks = tuple(resolve_path(task, path.parent) for task in config.tasks)
+    return config.model_copy(update={"model": model, "tasks": tasks})
 
 
 def read_yaml(path: Path) -> Any:
@@ -233,18 +270,19 @@ def read_yaml(path: Path) -> Any:
         raise InputError(f"{path}: not usable YAML ({error}).") from error
 
 
-def validated(kind: type[RunConfig], values: Any, source: str, relative_to: Path) -> RunConfig:
-    """A configuration from plain values, its paths resolved against a folder."""
+def validated(kind: type[Model], values: Any, source: str) -> Model:
+    """Settings from plain values.
+
+    Raises:
+        InputError: not a mapping, or a missing, unknown or wrong setting, named with its place in the source.
+    """
     if not isinstance(values, dict):
-        raise InputError(f"{source}: expected settings such as tasks: and model:, found {type(values).__name__}.")
+        keys = " and ".join(f"{name}:" for name in list(kind.model_fields)[:2])
+        raise InputError(f"{source}: expected settings such as {keys}, found {type(values).__name__}.")
     try:
-        config = kind.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
         raise InputError(f"{source}: {explain(error, kind)}") from error
-    local = relative_to / config.model.name
-    model = config.model.model_copy(update={"name": str(local)}) if local.is_dir() else config.model
-    tasks = tuple(resolve_path(task, relative_to) for task in config.tasks)
-    return config.model_copy(update={"model": model, "tasks": tasks})
 
 
 def resolve_path(source: TaskSource, relative_to: Path) -> TaskSource:

@@ -130,14 +130,4 @@ def _most_even_sum(network: TaskNetwork) -> float:
 
 
 def _with_similarity(network: TaskNetwork, similarity: FloatArray) -> TaskNetwork:
-    return TaskNetwork(
-        network.utility,
-        0.5 * (similarity + similarity.T),
-        network.names,
-        beta=network.beta,
-        lam=network.lam,
-        tau=network.tau,
-        prior=network.prior,
-        lower=network.lower,
-        upper=network.upper,
-    )
+    return network.changed(similarity=0.5 * (similarity + similarity.T))

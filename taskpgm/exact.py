@@ -11,7 +11,7 @@ computed in float64 whose residual is then computed exactly.
 from __future__ import annotations
 
 import decimal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from taskpgm.duals import multipliers, tangent_point, tangents
 from taskpgm.network import TaskNetwork
 from taskpgm.types import FloatArray, InputError
 
@@ -45,7 +46,8 @@ def exact_certificate(network: TaskNetwork, mixture: ArrayLike) -> ExactCertific
     """The duality gap of DESIGN fact 2 (Jaggi 2013), with the curvature of S accounted for, in rational numbers.
 
     E(q) >= E(p) + grad'(q - p) + 1/2 lam mu |q - p|^2 and |q - p|^2 <= 2 on the simplex, so with mu the least
-    curvature of S on the sum-zero subspace the bound is E(p) - gap(p) - lam max(0, -mu).
+    curvature of S on the sum-zero subspace the bound is E(p) - gap(p) - lam max(0, -mu). Constraints on several tasks
+    enter by multipliers that need not be trusted (see `taskpgm.duals`).
     """
     lower, upper = _rational(network.lower), _rational(network.upper)
     stored = _rational(np.asarray(mixture, dtype=np.float64))
@@ -68,10 +70,35 @@ def exact_certificate(network: TaskNetwork, mixture: ArrayLike) -> ExactCertific
             g + tau * (low + 1) if moves else g for g, (low, _), moves in zip(gradient, logs, free, strict=True)
         ]
         slack = tau * max(high - low for low, high in logs)
+    relief = Fraction(0)
+    for row, limit, y in _priced_rows(network, p, gradient):
+        gradient = [g + y * a for g, a in zip(gradient, row, strict=True)]
+        relief += y * (limit - _dot(row, p))
+        violation = max(violation, (_dot(row, p) - limit) / max(map(abs, row)))
     vertex = minimize_linear(gradient, lower, upper)
-    gap = _dot(gradient, [a - b for a, b in zip(p, vertex, strict=True)]) + 2 * slack
+    gap = _dot(gradient, [a - b for a, b in zip(p, vertex, strict=True)]) + relief + 2 * slack
     gap += lam * curvature_deficit(network.similarity)
     return ExactCertificate(energy, energy - gap, gap, violation)
+
+
+def _priced_rows(
+    network: TaskNetwork, p: list[Fraction], gradient: list[Fraction]
+) -> Iterator[tuple[list[Fraction], Fraction, Fraction]]:
+    """(row a, limit b, multiplier) with a'q <= b for every feasible q, and the multiplier as `duals` found it.
+
+    Of a ball's tangent at x, log(x / centre) + 1 <= a, rounded down: that keeps a'q <= r + sum x for all q >= 0.
+    """
+    if network.only_bounds:
+        return
+    point = np.array([float(x) for x in p])
+    matrix, limits = tangents(network, point)
+    prices = _rational(multipliers(network, np.array([float(g) for g in gradient]), matrix, limits))
+    for half, y in zip(network.halfspaces, prices, strict=False):
+        yield _rational(half.coefficients), Fraction(half.limit), y
+    x = _rational(tangent_point(point))
+    for ball, y in zip(network.balls, prices[len(network.halfspaces) :], strict=True):
+        row = [_log_interval(a / b)[0] + 1 for a, b in zip(x, _rational(ball.centre), strict=True)]
+        yield row, Fraction(ball.limit) + sum(x, Fraction(0)), y
 
 
 def minimize_linear(gradient: Sequence[Any], lower: Sequence[Any], upper: Sequence[Any]) -> list[Any]:

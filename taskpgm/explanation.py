@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from taskpgm.duals import multipliers, tangents
 from taskpgm.inference import SimplexQP, solve
 from taskpgm.network import TaskNetwork, relative_entropy
 from taskpgm.types import FloatArray, InputError, Solution, readonly
@@ -56,7 +57,8 @@ class Explanation:
     """What makes one task's weight; all energies are the task's own share, so that over all tasks they add up to E.
 
     utility: -beta u_i p_i. redundancy: for each task, 1/2 lam S_ij p_i p_j, with itself too. prior: tau p_i log(p_i /
-    q_i). slope: dE/dp_i; budget_price: the slope of tasks between their bounds. bound: "lower", "upper" or "" where the
+    q_i). constraints: for each constraint on several tasks that binds, what it adds to this task's slope. slope:
+    dE/dp_i with those; budget_price: the slope of tasks between their bounds. bound: "lower", "upper" or "" where the
     weight lies between; bound_price: by how much the energy falls for each unit by which the bound is moved out.
     without: the mixture without this task, None where its lower bounds leave no other; cost_without: by how much its
     energy is higher.
@@ -68,6 +70,7 @@ class Explanation:
     utility: float
     redundancy: dict[str, float]
     prior: float
+    constraints: dict[str, float]
     slope: float
     budget_price: float
     bound: str
@@ -90,9 +93,9 @@ def sensitivity(network: TaskNetwork, solution: Solution | ArrayLike) -> Sensiti
     Raises:
         InputError: no point, or one of another size.
     """
-    p = _mixture(network, solution)
+    p = given_mixture(network, solution)
     free = (p > network.lower + AT_BOUND) & (p < network.upper - AT_BOUND)
-    slope, price = network.gradient(p), budget_price(network, p)
+    slope, price = priced_slopes(network, p), budget_price(network, p)
     margin = 1e-9 * (1.0 + float(np.abs(slope[np.isfinite(slope)]).max(initial=0.0)))
     movable = network.lower < network.upper
     undecided = [
@@ -110,7 +113,7 @@ def budget_price(network: TaskNetwork, mixture: FloatArray) -> float:
     With every task at a bound the price lies anywhere between the largest slope of those at their upper bound and the
     least of those at their lower one.
     """
-    slope = network.gradient(mixture)
+    slope = priced_slopes(network, mixture)
     movable = network.lower < network.upper
     free = (mixture > network.lower + AT_BOUND) & (mixture < network.upper - AT_BOUND)
     if free.any():
@@ -122,6 +125,24 @@ def budget_price(network: TaskNetwork, mixture: FloatArray) -> float:
     return float(np.mean(ends)) if ends else float(slope.mean())
 
 
+def priced_slopes(network: TaskNetwork, mixture: FloatArray) -> FloatArray:
+    """(n,) the gradient of the energy, and of the constraints on several tasks at what they cost."""
+    matrix, prices = _priced(network, mixture)
+    return np.asarray(network.gradient(mixture) + matrix.T @ prices)
+
+
+def multipliers_of(network: TaskNetwork, mixture: FloatArray) -> FloatArray:
+    """(m,) what each of `network.coupling_rows` costs at a minimiser: energy for each unit of its limit."""
+    return _priced(network, mixture)[1]
+
+
+def _priced(network: TaskNetwork, mixture: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The constraints on several tasks as rows (see `taskpgm.duals`), and their multipliers."""
+    matrix, limits = tangents(network, mixture)
+    gradient = np.where(network.lower < network.upper, network.gradient(mixture), 0.0)
+    return matrix, multipliers(network, gradient, matrix, limits)
+
+
 def explain(network: TaskNetwork, solution: Solution | ArrayLike, task: str) -> Explanation:
     """Why `task` has the weight that it has; `print` it for words.
 
@@ -130,8 +151,14 @@ def explain(network: TaskNetwork, solution: Solution | ArrayLike, task: str) -> 
     """
     if task not in network.names:
         raise InputError(f"there is no task {task!r}; tasks are {', '.join(map(repr, network.names[:8]))}.")
-    p, i = _mixture(network, solution), network.names.index(task)
-    slope, price = float(network.gradient(p)[i]), budget_price(network, p)
+    p, i = given_mixture(network, solution), network.names.index(task)
+    matrix, prices = _priced(network, p)
+    pulls = {
+        row.name: float(pull)
+        for row, pull in zip(network.coupling_rows, matrix[:, i] * prices, strict=True)
+        if pull != 0.0
+    }
+    slope, price = float(network.gradient(p)[i]) + sum(pulls.values()), budget_price(network, p)
     bound = "lower" if p[i] <= network.lower[i] + AT_BOUND else "upper" if p[i] >= network.upper[i] - AT_BOUND else ""
     shares = 0.5 * network.lam * network.similarity[i] * p[i] * p
     without, cost = _without(network, p, i)
@@ -143,6 +170,7 @@ def explain(network: TaskNetwork, solution: Solution | ArrayLike, task: str) -> 
         float(-network.beta * network.utility[i] * p[i]),
         {name: float(share) for name, share in zip(network.names, shares, strict=True)},
         prior,
+        pulls,
         slope,
         price,
         bound,
@@ -152,7 +180,8 @@ def explain(network: TaskNetwork, solution: Solution | ArrayLike, task: str) -> 
     )
 
 
-def _mixture(network: TaskNetwork, solution: Solution | ArrayLike) -> FloatArray:
+def given_mixture(network: TaskNetwork, solution: Solution | ArrayLike) -> FloatArray:
+    """(n,) the weights of a solution, or the weights themselves."""
     point = solution.point if isinstance(solution, Solution) else solution
     if point is None or np.shape(point) != (len(network),):
         raise InputError(f"no mixture of {len(network)} tasks to explain: solve the network first.")
@@ -165,13 +194,17 @@ def _response(network: TaskNetwork, p: FloatArray, free: NDArray[np.bool_]) -> t
     response = np.zeros((n, n))
     if len(places) < 2:
         return response, True
+    matrix, prices = _priced(network, p)
     hessian = network.lam * network.similarity[np.ix_(places, places)]
-    if network.tau > 0.0:
-        hessian = hessian + np.diag(network.tau / p[places])
-    from scipy.linalg import helmert
+    entropic = network.tau + float(prices[len(network.halfspaces) :].sum())
+    if entropic > 0.0:
+        hessian = hessian + np.diag(entropic / p[places])
+    from scipy.linalg import null_space
 
-    basis = helmert(len(places))  # movements of the free weights that keep their sum
-    reduced = basis @ hessian @ basis.T
+    basis = null_space(np.vstack([np.ones(len(places)), matrix[prices > 0.0][:, places]])).T
+    if not len(basis):
+        return response, True
+    reduced = basis @ hessian @ basis.T  # movements of the free weights that keep their sum and what binds
     values, vectors = np.linalg.eigh(reduced)
     usable = values > SINGULAR * max(float(np.abs(values).max()), 1e-300)
     inverse = (vectors[:, usable] / values[usable]) @ vectors[:, usable].T
@@ -181,28 +214,17 @@ def _response(network: TaskNetwork, p: FloatArray, free: NDArray[np.bool_]) -> t
 
 def _without(network: TaskNetwork, p: FloatArray, i: int) -> tuple[dict[str, float] | None, float]:
     """The best mixture of the other tasks, and how much more energy it has."""
-    keep = np.arange(len(network)) != i
-    lower, upper = network.lower[keep], network.upper[keep]
-    if len(network) < 3 or upper.sum() < 1.0 or lower.sum() > 1.0:
+    lower, upper = network.lower.copy(), network.upper.copy()
+    lower[i] = upper[i] = 0.0
+    try:
+        solution = solve(network.changed(lower=lower, upper=upper), SimplexQP())
+    except InputError:  # the others alone cannot keep the bounds
         return None, np.inf
-    prior = network.prior[keep]
-    rest = TaskNetwork(
-        network.utility[keep],
-        network.similarity[np.ix_(keep, keep)],
-        [name for name, kept in zip(network.names, keep, strict=True) if kept],
-        beta=network.beta,
-        lam=network.lam,
-        tau=network.tau,
-        prior=prior / prior.sum(),
-        lower=lower,
-        upper=upper,
-    )
-    solution = solve(rest, SimplexQP())
     if solution.point is None:
         return None, np.inf
-    shift = network.tau * float(np.log(prior.sum()))  # the prior was scaled up to a sum of 1
-    weights = {name: float(weight) for name, weight in zip(rest.names, solution.point, strict=True)}
-    return weights, solution.energy - shift - network.energy(p)
+    weights = {name: float(weight) for name, weight in zip(network.names, solution.point, strict=True)}
+    del weights[network.names[i]]
+    return weights, solution.energy - network.energy(p)
 
 
 def _sentences(why: Explanation) -> list[str]:
@@ -223,6 +245,9 @@ def _sentences(why: Explanation) -> list[str]:
         said.append(f"It is at its {side}: each percent {direction} it would change the energy by {change:.3g}.")
     else:
         said.append("It lies between its bounds: one percent more would cost here what it saves elsewhere.")
+    for name, pull in why.constraints.items():
+        effect = "holds it back" if pull > 0.0 else "lifts it"
+        said.append(f"A constraint {effect}: {name}.")
     if why.without is not None:
         said.append(f"Without it the best mixture's energy is higher by {why.cost_without:.3g}.")
     return said

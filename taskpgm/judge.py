@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from taskpgm.capacity import CapacityMixture
+from taskpgm.duals import multipliers, tangents
 from taskpgm.exact import minimize_linear
 from taskpgm.factored import FactoredNetwork
 from taskpgm.levels import LevelsNetwork
@@ -79,9 +80,10 @@ class Verdict:
 def certificate(network: Mixtures, mixture: ArrayLike) -> Certificate:
     """The Frank-Wolfe gap as a lower bound on the energy (Jaggi 2013), in float64.
 
-    Where S is indefinite by mu < 0 on the sum-zero subspace the bound is lowered by lam |mu|, the most that the energy
-    can curve downwards over the simplex: it stays a bound, only a weaker one. `taskpgm.exact` does the same without
-    rounding.
+    Constraints on several tasks enter by multipliers (see `taskpgm.duals`), for which the bound holds whatever they
+    are. Where S is indefinite by mu < 0 on the sum-zero subspace the bound is lowered by lam |mu|, the most that the
+    energy can curve downwards over the simplex: it stays a bound, only a weaker one. `taskpgm.exact` does the same
+    without rounding.
     """
     p = np.asarray(mixture, dtype=np.float64)
     energy = network.energy(p)
@@ -90,8 +92,13 @@ def certificate(network: Mixtures, mixture: ArrayLike) -> Certificate:
     )  # a fixed weight has no slope to follow
     if not np.all(np.isfinite(gradient)):
         return Certificate(energy, -np.inf, np.inf, network.violation(p))
-    vertex = np.array(minimize_linear(gradient.tolist(), network.lower.tolist(), network.upper.tolist()))
-    gap = max(0.0, float(gradient @ (p - vertex)))
+    priced, relief = gradient, 0.0
+    if isinstance(network, TaskNetwork) and not network.only_bounds:
+        matrix, limits = tangents(network, p)
+        y = multipliers(network, gradient, matrix, limits)
+        priced, relief = gradient + matrix.T @ y, float(y @ (limits - matrix @ p))
+    vertex = np.array(minimize_linear(priced.tolist(), network.lower.tolist(), network.upper.tolist()))
+    gap = max(0.0, float(priced @ (p - vertex)) + relief)
     if network.lam > 0.0:
         gap += network.lam * max(0.0, -network.curvature)
     return Certificate(energy, energy - gap, gap, network.violation(p))

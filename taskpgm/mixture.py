@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from taskpgm.constraints import as_dict, from_dict
 from taskpgm.exact import exact_certificate
 from taskpgm.judge import ENERGY_TOLERANCE, FEASIBILITY_TOLERANCE, GAP_TOLERANCE
 from taskpgm.network import TaskNetwork
@@ -25,7 +26,7 @@ from taskpgm.types import InputError, Solution, Status, TaskSize
 
 Unit: TypeAlias = Literal["tokens", "target_tokens", "examples"]
 UNITS: tuple[Unit, ...] = ("tokens", "target_tokens", "examples")
-FORMAT = "taskpgm-mixture/1"
+FORMAT = "taskpgm-mixture/2"
 
 
 @dataclass(frozen=True)
@@ -185,6 +186,7 @@ class Mixture:
                 "prior": net.prior.tolist(),
                 "lower": net.lower.tolist(),
                 "upper": net.upper.tolist(),
+                "constraints": [as_dict(constraint) for constraint in net.constraints],
             },
             "sizes": None if self.sizes is None else {name: asdict(size) for name, size in self.sizes.items()},
             "details": dict(self.details),
@@ -203,6 +205,7 @@ class Mixture:
             raise InputError(f"{path}: not a {FORMAT} file (found {found!r}).")
         try:
             stored, proof, sizes = dict(value["network"]), value["certificate"], value["sizes"]
+            stored["constraints"] = [from_dict(each) for each in stored["constraints"]]
             network = TaskNetwork(stored.pop("utility"), stored.pop("similarity"), **stored)
             weights = {str(name): float(weight) for name, weight in value["weights"].items()}
             mixture = cls(

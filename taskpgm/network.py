@@ -4,6 +4,8 @@ The energy of a mixture p (Hein & Bousquet 2005 for why S is positive semidefini
 
     E(p) = -beta u'p + 1/2 lam p'Sp + tau KL(p || q),     lower <= p <= upper,  sum p = 1
 
+and p keeps further constraints, if there are any (see `taskpgm.constraints`).
+
     network = TaskNetwork([1.0, 0.2], [[1.0, 0.5], [0.5, 1.0]], names=("copy", "sort"))
     network.energy([0.5, 0.5])
     network.levels(quanta=10)           # the same energy on whole tenths: a discrete pairwise network
@@ -14,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -30,12 +32,15 @@ from taskpgm.checks import (
     checked_scalar,
     checked_similarity,
 )
-from taskpgm.types import Affinity, FloatArray
+from taskpgm.constraints import Ball, Constraint, Halfspace, Rows
+from taskpgm.infeasible import check_feasible
+from taskpgm.types import Affinity, FloatArray, InputError, readonly
 
 if TYPE_CHECKING:
     from taskpgm.levels import LevelsNetwork
     from taskpgm.pairwise import PairwiseNetwork
 
+ENERGY_FIELDS = {"utility", "similarity", "beta", "lam", "tau", "prior"}
 DEFAULT_FLOOR = 0.2
 DEFAULT_RHO = 0.5
 
@@ -51,10 +56,12 @@ class TaskNetwork:
         beta, lam, tau: the weights of the three terms; lam and tau are not negative.
         prior: (n,) positive mixture q of the KL term; uniform where not given.
         lower, upper: bounds on each weight: one number for all, or (n,), or a mapping from name to bound.
+        constraints: on groups of tasks, epochs, cost, nearness to a mixture, diversity. Epoch caps are upper bounds,
+            and `upper` says so afterwards.
 
     Raises:
-        InputError: wrong sizes, values that are not finite, an asymmetric S, repeated names, or bounds that no
-            mixture satisfies (the clashing ones are named).
+        InputError: wrong sizes, values that are not finite, an asymmetric S, repeated names, or bounds and
+            constraints that no mixture satisfies (a smallest set of clashing ones is named).
     """
 
     utility: FloatArray
@@ -66,6 +73,7 @@ class TaskNetwork:
     prior: FloatArray
     lower: FloatArray
     upper: FloatArray
+    constraints: tuple[Constraint, ...]
 
     def __init__(
         self,
@@ -79,6 +87,7 @@ class TaskNetwork:
         prior: ArrayLike | None = None,
         lower: Bound = 0.0,
         upper: Bound = 1.0,
+        constraints: Sequence[Constraint] = (),
     ) -> None:
         u = array(utility, "utility", ndim=1)
         checked = checked_names(names, len(u))
@@ -92,10 +101,18 @@ class TaskNetwork:
             "prior": checked_prior(prior, len(u)),
             "lower": checked_bound(lower, checked, "lower", 0.0),
             "upper": checked_bound(upper, checked, "upper", 1.0),
+            "constraints": tuple(constraints),
         }
         for field, value in fields.items():
             object.__setattr__(self, field, value)
         check_bounds_meet(self.names, self.lower, self.upper)
+        if self.constraints:
+            check_feasible(self.names, self.lower, self.upper, self._rows)
+            capped = self.upper.copy()
+            for cap in self.caps:
+                place = int(cap.coefficients.argmax())
+                capped[place] = min(capped[place], cap.limit)
+            object.__setattr__(self, "upper", readonly(np.maximum(capped, self.lower), np.float64))
 
     @classmethod
     def from_affinity(
@@ -117,6 +134,44 @@ class TaskNetwork:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @cached_property
+    def _rows(self) -> Rows:
+        return [row for constraint in self.constraints for row in constraint.rows(self.names)]
+
+    @cached_property
+    def caps(self) -> tuple[Halfspace, ...]:
+        """The constraints on single tasks, p_i <= limit, which `upper` holds already."""
+        return tuple(row for row in self._rows if isinstance(row, Halfspace) and _is_cap(row))
+
+    @cached_property
+    def halfspaces(self) -> tuple[Halfspace, ...]:
+        """The constraints a'p <= b on several tasks."""
+        return tuple(row for row in self._rows if isinstance(row, Halfspace) and not _is_cap(row))
+
+    @cached_property
+    def balls(self) -> tuple[Ball, ...]:
+        """The constraints KL(p || centre) <= r."""
+        return tuple(row for row in self._rows if isinstance(row, Ball))
+
+    @property
+    def coupling_rows(self) -> Rows:
+        """The constraints on several tasks: half-spaces, then balls."""
+        return [*self.halfspaces, *self.balls]
+
+    @property
+    def only_bounds(self) -> bool:
+        """Whether bounds on single tasks are all that mixtures must keep."""
+        return not self.coupling_rows
+
+    def changed(self, **fields: Any) -> TaskNetwork:
+        """This network with some of its constructor's arguments replaced."""
+        kept = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        if self.constraints and set(fields) <= ENERGY_FIELDS:  # the same mixtures: known to be feasible
+            made = TaskNetwork(**(kept | fields | {"constraints": ()}))
+            object.__setattr__(made, "constraints", self.constraints)
+            return made
+        return TaskNetwork(**(kept | fields))
 
     def energy(self, mixture: ArrayLike) -> float:
         """E(p) in float64."""
@@ -144,9 +199,15 @@ class TaskNetwork:
         return float(np.linalg.eigvalsh(basis @ self.similarity @ basis.T)[0])
 
     def violation(self, mixture: ArrayLike) -> float:
-        """The largest amount by which p breaks a bound or the sum; 0 where it breaks none."""
+        """The largest amount by which p breaks a bound, the sum or a constraint; 0 where it breaks none.
+
+        For a constraint a'p <= b that is (a'p - b) / max |a|; for one on a divergence, nats.
+        """
         p = np.asarray(mixture, dtype=np.float64)
-        return float(max(abs(p.sum() - 1.0), (self.lower - p).max(), (p - self.upper).max(), 0.0))
+        broken = [abs(p.sum() - 1.0), (self.lower - p).max(), (p - self.upper).max(), 0.0]
+        broken += [(row.coefficients @ p - row.limit) / np.abs(row.coefficients).max() for row in self.halfspaces]
+        broken += [ball.divergence(p) - ball.limit for ball in self.balls]
+        return float(max(broken))
 
     @overload
     def levels(self, quanta: int, cap: int | None = None) -> LevelsNetwork: ...
@@ -161,9 +222,16 @@ class TaskNetwork:
         """
         from taskpgm.levels import LevelsNetwork, free_levels
 
+        if not self.only_bounds:
+            name = self.coupling_rows[0].name
+            raise InputError(f"levels keep bounds on single tasks only, not {name!r}: leave the constraint out.")
         if quanta is None:
             return free_levels(self, 1 if cap is None else cap)
         return LevelsNetwork(self, quanta, quanta if cap is None else cap)
+
+
+def _is_cap(row: Halfspace) -> bool:
+    return int(np.count_nonzero(row.coefficients)) == 1 and float(row.coefficients.max()) == 1.0
 
 
 def relative_entropy(p: FloatArray, q: FloatArray) -> FloatArray:

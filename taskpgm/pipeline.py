@@ -16,13 +16,15 @@ import numpy as np
 from taskpgm.affinity import ExponentialSimilarity, LinearSimilarity, Similarity, estimate_affinity
 from taskpgm.base import Base, locate_base
 from taskpgm.config import EnergySettings, FeasibleSettings, MixtureSettings, ProbeSettings, RunConfig, TrainingSettings
+from taskpgm.feasible import FeasibleSet, feasible_set
 from taskpgm.inference import SimplexQP, solve
-from taskpgm.mixture import Mixture
+from taskpgm.mixture import FORMAT, Mixture
 from taskpgm.network import TaskNetwork, balanced_beta
 from taskpgm.progress import Progress, silent
-from taskpgm.storage import atomic_directory, content_hash, versions
+from taskpgm.shadow_prices import prices
+from taskpgm.storage import atomic_directory, content_hash, read_json, versions
 from taskpgm.tasks import tasks_of
-from taskpgm.types import Affinity, FloatArray, InputError, TaskSet
+from taskpgm.types import FloatArray, InputError, TaskSet
 from taskpgm.uncertainty import bootstrap
 from taskpgm.utilities import HeldoutGain, Learnability, Representativeness, Supplied, Utility
 
@@ -94,12 +96,16 @@ def mix(
     from taskpgm.experts import tokenize_for, train_tokenised
     from taskpgm.predictive import predict_tokenised
 
-    _check_names(tasks, energy, feasible)
     tokenised = tokenize_for(tasks, base, probes)
+    sizes = {task.name: task.size for task in tokenised}
+    _check_names(tasks, energy)
+    allowed = feasible_set(feasible, tasks.names, sizes, amounts.unit, amounts.budget)
+    nothing = np.zeros(len(tasks)), np.eye(len(tasks)), 0.0
+    build_network(tasks.names, *nothing, energy, allowed)  # what clashes is said before hours of training, not after
     experts = train_tokenised(tokenised, base, out, training, probes, progress)
     predictions = predict_tokenised(experts, tokenised, probes, progress)
     affinity = estimate_affinity(predictions, utility=_utility(energy), similarity=_similarity(energy))
-    network = build_network(affinity, energy, feasible)
+    network = build_network(tasks.names, affinity.utility, affinity.similarity, energy.beta, energy, allowed)
     spread = bootstrap(
         affinity,
         network,
@@ -109,7 +115,7 @@ def mix(
         similarity=_similarity(energy),
         rho=energy.rho if energy.beta is None else None,
     )
-    sizes = {task.name: task.size for task in tokenised}
+    solution = solve(network, SimplexQP())
     details = {
         "key": key,
         **provenance,
@@ -121,30 +127,25 @@ def mix(
         "uncertainty": spread.as_dict(),
         "dropped_examples": {task.name: task.dropped for task in tokenised if task.dropped},
     }
-    mixture = Mixture.from_solution(
-        network, solve(network, SimplexQP()), unit=amounts.unit, sizes=sizes, details=details
-    )
+    if solution.point is not None and feasible != FeasibleSettings(floor=feasible.floor):
+        details["constraints"] = prices(network, solution).as_dict()
+    mixture = Mixture.from_solution(network, solution, unit=amounts.unit, sizes=sizes, details=details)
     mixture.to_json(out / MIXTURE_FILE)
     return mixture, True
 
 
-def build_network(affinity: Affinity, energy: EnergySettings, feasible: FeasibleSettings) -> TaskNetwork:
-    """The network that the settings describe over estimated potentials."""
-    beta = energy.beta
-    if beta is None:
-        beta = balanced_beta(affinity.utility, affinity.similarity, lam=energy.lam, rho=energy.rho)
-    return _network(affinity.names, affinity.utility, affinity.similarity, beta, energy, feasible)
-
-
-def _network(
+def build_network(
     names: tuple[str, ...],
     utility: FloatArray,
     similarity: FloatArray,
-    beta: float,
+    beta: float | None,
     energy: EnergySettings,
-    feasible: FeasibleSettings,
+    allowed: FeasibleSet,
 ) -> TaskNetwork:
-    floor = feasible.floor / len(names)
+    """The network that the settings describe over some potentials; beta is balanced where it is None."""
+    if beta is None:
+        beta = balanced_beta(utility, similarity, lam=energy.lam, rho=energy.rho)
+    lower, upper, constraints = allowed
     return TaskNetwork(
         utility,
         similarity,
@@ -153,8 +154,9 @@ def _network(
         lam=energy.lam,
         tau=energy.tau,
         prior=_prior(energy, names),
-        lower=[max(floor, feasible.lower.get(name, 0.0)) for name in names],
-        upper=feasible.upper,
+        lower=lower,
+        upper=upper,
+        constraints=constraints,
     )
 
 
@@ -180,21 +182,18 @@ def _similarity(energy: EnergySettings) -> Similarity:
     return ExponentialSimilarity(energy.kappa) if energy.similarity == "exponential" else LinearSimilarity()
 
 
-def _check_names(tasks: TaskSet, energy: EnergySettings, feasible: FeasibleSettings) -> None:
-    """Complain about names and bounds before hours of training, not after."""
+def _check_names(tasks: TaskSet, energy: EnergySettings) -> None:
+    """Complain about names before hours of training, not after."""
     sections: dict[str, Mapping[str, Any] | None] = {
         "energy.supplied": energy.supplied,
         "energy.target_weights": energy.target_weights,
         "energy.prior": energy.prior,
-        "feasible.lower": feasible.lower,
-        "feasible.upper": feasible.upper,
     }
     for section, values in sections.items():
         _check_known(values or {}, tasks.names, section)
     missing = [name for name in tasks.names if energy.supplied is not None and name not in energy.supplied]
     if missing:
         raise InputError(f"energy.supplied: no value for task {missing[0]!r}; every task needs one.")
-    _network(tasks.names, np.zeros(len(tasks)), np.eye(len(tasks)), 0.0, energy, feasible)
 
 
 def _check_known(values: Mapping[str, Any], names: tuple[str, ...], section: str) -> None:
@@ -213,6 +212,9 @@ def _task_digests(tasks: TaskSet) -> list[Any]:
 def _finished(path: Path, key: str) -> Mixture | None:
     """The mixture of an earlier run with exactly this key."""
     if not path.exists():
+        return None
+    stored = read_json(path)
+    if not isinstance(stored, dict) or stored.get("format") != FORMAT:  # another version's: its evidence still serves
         return None
     mixture = Mixture.from_json(path)
     return mixture if mixture.details.get("key") == key else None

@@ -51,17 +51,7 @@ def sparsified(network: TaskNetwork, neighbours: int) -> SparseNetwork:
     kept = _strongest(network.similarity, neighbours)
     similarity = np.where(kept, network.similarity, 0.0)
     dropped = network.similarity - similarity
-    sparse = TaskNetwork(
-        network.utility,
-        similarity,
-        network.names,
-        beta=network.beta,
-        lam=network.lam,
-        tau=network.tau,
-        prior=network.prior,
-        lower=network.lower,
-        upper=network.upper,
-    )
+    sparse = network.changed(similarity=similarity)
     low, high = _least_and_most(dropped, network)
     half = 0.5 * network.lam
     spread = np.outer(network.upper, network.upper)

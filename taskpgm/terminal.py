@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from taskpgm.mixture import Mixture
     from taskpgm.network import TaskNetwork
 
+MOST_PRICES = 5
 LOG_WIDTH = 200  # in a log: no folding
 COMPARISON_COLUMNS: tuple[tuple[str, Literal["left", "right"]], ...] = (
     ("method", "left"),
@@ -114,6 +115,7 @@ def print_energy(mixture: Mixture) -> None:
     print(f"Energy: utility {utility}, similarity {similarity}, {_terms(network)}, every weight at least {least:.4g}.")
     _print_caution(network, utility)
     _print_uncertainty(mixture.details.get("uncertainty"))
+    _print_constraints(mixture.details.get("constraints"), mixture.energy)
     if mixture.status == "optimal":
         print(f"Certified: no feasible mixture has an energy lower by more than {mixture.gap:.2g}.")
     else:
@@ -132,6 +134,28 @@ def _print_uncertainty(uncertainty: Mapping[str, Any] | None) -> None:
         print(
             f"? marks what the probes leave open: more or less than uniform. {more} more a task would halve the widths."
         )
+
+
+def _print_constraints(constraints: Mapping[str, Any] | None, energy: float) -> None:
+    """Which constraints bind, what loosening them saves, and the best mixture without any."""
+    if not constraints:
+        return
+    for price in constraints["binding"][:MOST_PRICES]:
+        print(f"Binds: {price['text']}.")
+    left = len(constraints["binding"]) - MOST_PRICES
+    if left > 0:
+        print(f"Binds as well, at less: {left} more.")
+    without = constraints["without"]
+    if constraints["binding"] and without["weights"]:
+        largest = sorted(without["weights"].items(), key=_weight, reverse=True)[:MOST_PRICES]
+        shown = ", ".join(f"{name} {weight:.1%}" for name, weight in largest)
+        print(f"Without bounds and constraints the energy would be lower by {energy - without['energy']:.3g}: {shown}.")
+    if not constraints["binding"]:
+        print("No constraint binds.")
+
+
+def _weight(item: tuple[str, float]) -> float:
+    return item[1]
 
 
 def _print_caution(network: TaskNetwork, utility: str) -> None:

@@ -120,7 +120,7 @@ def bootstrap(
     blocks = [_blocks(each, network) for each in affinities]
     rules = (utility or Learnability(), similarity or ExponentialSimilarity())
     rng = np.random.default_rng(seed)
-    method: Method = PairwiseFrankWolfe() if network.tau == 0.0 else SimplexQP()
+    method: Method = PairwiseFrankWolfe() if network.tau == 0.0 and network.only_bounds else SimplexQP()
     found = np.empty((replicates, len(network)))
     for row in found:
         chosen = [blocks[k] for k in rng.integers(len(blocks), size=len(blocks))]
@@ -180,17 +180,7 @@ def _by_task(blocks: Blocks) -> list[IntArray]:
 
 
 def _like(network: TaskNetwork, utility: FloatArray, similarity: FloatArray, beta: float) -> TaskNetwork:
-    return TaskNetwork(
-        utility,
-        similarity,
-        network.names,
-        beta=beta,
-        lam=network.lam,
-        tau=network.tau,
-        prior=network.prior,
-        lower=network.lower,
-        upper=network.upper,
-    )
+    return network.changed(utility=utility, similarity=similarity, beta=beta)
 
 
 def _mixture(network: TaskNetwork, method: Method) -> FloatArray:

@@ -143,9 +143,9 @@ def test_a_changed_mixture_is_not_proved(
     [
         (None, "no such file"),
         ("{", "not valid JSON"),
-        ("[]", "not a taskpgm-mixture/1 file"),
-        ('{"format": "taskpgm-mixture/1"}', "damaged mixture file"),
-        ('{"format": "taskpgm-mixture/2"}', "not a taskpgm-mixture/1 file"),
+        ("[]", "not a taskpgm-mixture/2 file"),
+        ('{"format": "taskpgm-mixture/2"}', "damaged mixture file"),
+        ('{"format": "taskpgm-mixture/3"}', "not a taskpgm-mixture/2 file"),
         (b"\xff\xfe", "not UTF-8 text"),
     ],
 )
@@ -217,6 +217,21 @@ def test_bad_numbers_are_one_line(call: Call, tables: list[str], options: list[s
     assert message in one_line(call("solve", *tables, *options))
 
 
+def test_solve_keeps_a_feasible_set_from_a_file(call: Call, tables: list[str], tmp_path: Path) -> None:
+    path, out = tmp_path / "feasible.yaml", tmp_path / "mixture.json"
+    path.write_text("floor: 0.1\ngroups: {first: {tasks: [copy, écho 😀], upper: 0.3}}\n", encoding="utf-8")
+    code, printed, _ = call("solve", *tables, "--feasible", path, "--out", out)
+    assert code == 0
+    assert "Binds: at most 0.3 for group 'first': one percent more" in printed
+    assert "Without bounds and constraints the energy would be lower by" in printed
+    stored = json.loads(out.read_text())
+    assert stored["weights"]["copy"] + stored["weights"]["écho 😀"] == pytest.approx(0.3, abs=1e-12)
+    assert stored["details"]["constraints"]["binding"][0]["constraint"] == "at most 0.3 for group 'first'"
+    assert call("verify", out)[0] == 0
+    path.write_text("grups: {}\n")
+    assert "did you mean 'groups'?" in one_line(call("solve", *tables, "--feasible", path))
+
+
 def test_a_table_that_is_not_there_is_one_line(call: Call, tables: list[str], tmp_path: Path) -> None:
     assert "none.csv: no such file" in one_line(call("solve", *tables[:3], tmp_path / "none.csv"))
     assert "cannot be read" in one_line(call("solve", *tables[:3], tmp_path))
@@ -240,6 +255,16 @@ def test_bad_usage_exits_with_2_and_no_traceback(call: Call, command: list[str])
         ({"model": {"name": "tasks"}}, "no config.json"),
         ({"feasible": {"upper": dict.fromkeys(("copy", "upper", "reverse"), 0.2)}}, "no mixture is feasible"),
         ({"feasible": {"floor": 0.9, "upper": {"copy": 0.1}}}, "task 'copy': lower bound 0.3 is above its upper bound"),
+        ({"feasible": {"fixed": {"zebra": 0.1}}}, "feasible.fixed: 'zebra' is not a task"),
+        (
+            {"feasible": {"max_epochs": 2.0}},
+            "feasible.max_epochs: how often data is repeated depends on mixture.budget",
+        ),
+        (
+            {"feasible": {"groups": {"two": {"tasks": ["copy", "upper"], "lower": 0.95}}}},
+            "at least 0.95 for group 'two'",
+        ),
+        ({"feasible": {"groups": {"two": {"taks": ["copy"]}}}}, "feasible.groups.two.taks: unknown key"),
         ({"training": {"stepz": 1}}, "run.yaml: training.stepz: unknown key; did you mean 'steps'?"),
         ({"tasks": ["tasks/copy.jsonl"]}, "1 task(s) only"),
         ({"tasks": ["tasks/copy.jsonl", "tasks/none.jsonl"]}, "none.jsonl: no such file."),

@@ -154,7 +154,8 @@ def test_the_words_say_what_holds_the_weight() -> None:
     assert "at its floor" not in copy
     assert "Without it the best mixture's energy is higher by" in sort
     two = explain(TaskNetwork([1.0, 0.0], np.eye(2)), np.array([1.0, 0.0]), "task 0")
-    assert two.without is None
+    assert two.without == {"task 1": 1.0}
+    assert two.cost_without == pytest.approx(1.0)
     assert "at its ceiling" in str(two)
 
 

@@ -189,9 +189,38 @@ def test_supplied_utilities_and_bounds_reach_the_mixture(project: Path) -> None:
     assert sum(mixture.counts(1000).values()) == 1000
 
 
+def test_constraints_of_a_run_reach_the_mixture_with_their_prices(project: Path) -> None:
+    """Epochs are counted from the tasks' own sizes."""
+    sizes = tp.Mixture.from_json(project / "done" / "mixture.json").sizes
+    assert sizes is not None
+    budget = 2 * sizes["copy"].tokens
+    changes = {
+        "energy": {"utility": "supplied", "supplied": {"copy": 1.0, "upper": 0.0, "reverse": 0.0}, "beta": 5.0},
+        "feasible": {"max_epochs": 0.8, "trust_region": {"within": 0.5, "around": "proportional"}},
+        "mixture": {"budget": budget},
+    }
+    config = load_config(write_config(project, **changes))
+    write_config(project)
+    mixture, _, _ = run(config, project / "done3")
+    assert mixture.weights["copy"] == pytest.approx(0.4, abs=1e-9)
+    assert mixture.epochs(budget)["copy"] == pytest.approx(0.8, abs=0.01)
+    assert all(check.passed for check in tp.Mixture.from_json(project / "done3" / "mixture.json").verify())
+    told = mixture.details["constraints"]
+    assert told["binding"][0]["text"].startswith("at most 0.8 epochs of 'copy': one more epoch of 'copy' would lower")
+    assert told["without"]["energy"] < mixture.energy
+
+
 def test_the_model_half_is_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "PACKAGES", ("surely-not-installed",))
     from taskpgm.storage import versions
 
     with pytest.raises(tp.InputError, match=r"surely-not-installed is not installed.*taskpgm\[train\]"):
         versions(*pipeline.PACKAGES)
+
+
+def test_a_mixture_file_of_another_version_is_made_again(project: Path) -> None:
+    config, path = load_config(write_config(project)), project / "done3" / "mixture.json"
+    stored = json.loads(path.read_text())
+    path.write_text(json.dumps({**stored, "format": "taskpgm-mixture/1"}))
+    assert run(config, project / "done3")[1]
+    assert path.read_bytes() == (project / "done" / "mixture.json").read_bytes()

@@ -24,6 +24,8 @@ from taskpgm.inference.method import Answer, Deadline, MarginalAnswer, MarginalM
 from taskpgm.inference.mirror_descent import MirrorDescent
 from taskpgm.inference.mixed_integer import MixedInteger
 from taskpgm.inference.pgmpy_exact import PgmpyElimination, PgmpyJunctionTree
+from taskpgm.inference.pgmpy_marginals import PgmpyGibbs, PgmpyJunctionTreeMarginals
+from taskpgm.inference.pgmpy_mplp import PgmpyMplp
 from taskpgm.inference.rounding import LargestRemainder
 from taskpgm.inference.router import Choice, best_method
 from taskpgm.inference.simplex_qp import SimplexQP
@@ -48,6 +50,7 @@ METHODS: tuple[Method, ...] = (
     TreeReweightedMax(),
     DualDecomposition(),
     MaxProduct(),
+    PgmpyMplp(),
     LargestRemainder(),
     GreedySelection(),
     SwapSearch(),
@@ -64,6 +67,8 @@ MARGINAL_METHODS: tuple[MarginalMethod, ...] = (
     TreeReweighted(),
     MeanField(),
     GibbsSampling(),
+    PgmpyJunctionTreeMarginals(),
+    PgmpyGibbs(),
 )
 
 __all__ = [
@@ -96,7 +101,10 @@ __all__ = [
     "MixedInteger",
     "PairwiseFrankWolfe",
     "PgmpyElimination",
+    "PgmpyGibbs",
     "PgmpyJunctionTree",
+    "PgmpyJunctionTreeMarginals",
+    "PgmpyMplp",
     "SimplexQP",
     "SimulatedAnnealing",
     "SumProduct",

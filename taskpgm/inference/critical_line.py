@@ -21,7 +21,7 @@ from typing import ClassVar
 import numpy as np
 
 from taskpgm.factored import FactoredNetwork
-from taskpgm.inference.method import DENSE, Answer, Deadline, Domain, Method
+from taskpgm.inference.method import DENSE, ONLY_BOUNDS, Answer, Deadline, Domain, Method
 from taskpgm.judge import Problem
 from taskpgm.network import TaskNetwork
 from taskpgm.types import FloatArray, IntArray
@@ -59,6 +59,8 @@ def walk_refusal(network: TaskNetwork) -> str | None:
     """Why the path of a network is not piecewise linear, or None."""
     if network.tau > 0.0 and len(network) > 1:
         return "with a KL term (tau > 0) the path is curved: use SimplexQP"
+    if not network.only_bounds:
+        return ONLY_BOUNDS
     if network.lam > 0.0 and network.curvature < -CURVATURE_TOLERANCE * float(np.abs(network.similarity).max()):
         return f"S has an eigenvalue of {network.curvature:.3g} where weights add up to 0: the energy is not convex"
     return None

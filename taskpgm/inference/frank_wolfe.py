@@ -19,7 +19,7 @@ import numpy as np
 
 from taskpgm.factored import FactoredNetwork
 from taskpgm.inference.critical_line import best_vertex
-from taskpgm.inference.method import DENSE, Answer, Deadline, Domain, Method
+from taskpgm.inference.method import DENSE, ONLY_BOUNDS, Answer, Deadline, Domain, Method
 from taskpgm.judge import Problem, certificate
 from taskpgm.network import TaskNetwork
 from taskpgm.types import FloatArray, IntArray
@@ -51,6 +51,8 @@ class PairwiseFrankWolfe(Method):
             return DENSE
         if problem.tau > 0.0:
             return "takes no KL term (tau > 0): use SimplexQP"
+        if not problem.only_bounds:
+            return ONLY_BOUNDS
         if problem.lam > 0.0 and problem.curvature < -CURVATURE_TOLERANCE * float(np.abs(problem.similarity).max()):
             return f"S has an eigenvalue of {problem.curvature:.3g} where weights add up to 0: the energy is not convex"
         return None

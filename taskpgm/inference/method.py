@@ -20,6 +20,7 @@ from taskpgm.pairwise import PairwiseNetwork
 from taskpgm.types import FloatArray
 
 Domain = Literal["mixture", "levels", "pairwise"]
+ONLY_BOUNDS = "takes bounds on single tasks only, no other constraints: use SimplexQP"
 DENSE = "takes a TaskNetwork: for features use PairwiseFrankWolfe or network.dense(), for a capacity MirrorDescent"
 
 

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from taskpgm.inference.active_set import energy_scale, into_bounds, polish
+from taskpgm.inference.constrained import settle
 from taskpgm.inference.method import DENSE, Answer, Deadline, Method
 from taskpgm.judge import Problem, certificate
 from taskpgm.network import TaskNetwork
@@ -60,9 +61,11 @@ class SimplexQP(Method):
             if point is None:
                 message = f"{solver} ended with {statuses[solver]}"
                 continue
-            point = into_bounds(point, problem)
-            if self.polish:
-                point = polish(problem, point)
+            if not problem.only_bounds:
+                point = settle(problem, point) if self.polish else np.clip(point, problem.lower, problem.upper)
+            else:
+                point = into_bounds(point, problem)
+                point = polish(problem, point) if self.polish else point
             gap = certificate(problem, point).gap
             if best is None or gap < best_gap:
                 best, best_gap = point, gap
@@ -104,6 +107,8 @@ def _program(network: TaskNetwork) -> tuple[Any, Any]:
     if network.tau > 0.0:
         objective += network.tau * cp.sum(cp.rel_entr(p, network.prior))
     constraints = [cp.sum(p) == 1.0, p >= network.lower, p <= network.upper]
+    constraints += [row.coefficients @ p <= row.limit for row in network.halfspaces]
+    constraints += [cp.sum(cp.rel_entr(p, ball.centre)) <= ball.limit for ball in network.balls]
     return cp.Problem(cp.Minimize(objective), constraints), p
 
 
