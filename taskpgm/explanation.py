@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from taskpgm.duals import multipliers, tangents
+from taskpgm.energy import relative_entropy
 from taskpgm.inference import SimplexQP, solve
-from taskpgm.network import TaskNetwork, relative_entropy
+from taskpgm.network import TaskNetwork
 from taskpgm.types import FloatArray, InputError, Solution, readonly
 
 AT_BOUND = 1e-9

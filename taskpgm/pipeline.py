@@ -16,7 +16,7 @@ import numpy as np
 from taskpgm.affinity import ExponentialSimilarity, LinearSimilarity, Similarity, estimate_affinity
 from taskpgm.base import Base, locate_base
 from taskpgm.config import EnergySettings, FeasibleSettings, MixtureSettings, ProbeSettings, RunConfig, TrainingSettings
-from taskpgm.feasible import FeasibleSet, feasible_set
+from taskpgm.feasible_settings import Allowed, feasible_set
 from taskpgm.inference import SimplexQP, solve
 from taskpgm.mixture import FORMAT, Mixture
 from taskpgm.network import TaskNetwork, balanced_beta
@@ -140,7 +140,7 @@ def build_network(
     similarity: FloatArray,
     beta: float | None,
     energy: EnergySettings,
-    allowed: FeasibleSet,
+    allowed: Allowed,
 ) -> TaskNetwork:
     """The network that the settings describe over some potentials; beta is balanced where it is None."""
     if beta is None:

@@ -6,6 +6,7 @@ MARGINAL_METHODS). The contract tests take it from there.
 
 from taskpgm.inference.annealing import GibbsMap, SimulatedAnnealing
 from taskpgm.inference.branch_and_bound import BranchAndBound
+from taskpgm.inference.coverage_program import CoverageProgram
 from taskpgm.inference.critical_line import CriticalLine
 from taskpgm.inference.doubly_nonnegative import DoublyNonnegative
 from taskpgm.inference.driver import solve
@@ -35,6 +36,7 @@ from taskpgm.inference.tree_reweighted import TreeReweighted, TreeReweightedMax
 
 METHODS: tuple[Method, ...] = (
     SimplexQP(),
+    CoverageProgram(),
     CriticalLine(),
     PairwiseFrankWolfe(),
     MirrorDescent(),
@@ -77,6 +79,7 @@ __all__ = [
     "Answer",
     "BranchAndBound",
     "Choice",
+    "CoverageProgram",
     "CriticalLine",
     "Deadline",
     "DoublyNonnegative",
