@@ -193,7 +193,7 @@ def _checked_targets(weights: ArrayLike | Mapping[str, float] | None, names: tup
     checked_finite(v, "target weight", names)
     if v.min() < 0.0 or v.sum() <= 0.0:
         raise InputError("target weights: expected numbers that are not negative and not all 0.")
-    return readonly(v / v.sum(), np.float64)
+    return v if abs(v.sum() - 1.0) <= 1e-12 else readonly(v / v.sum(), np.float64)
 
 
 def _checked_lengths(lengths: ArrayLike | None, names: tuple[str, ...]) -> FloatArray:

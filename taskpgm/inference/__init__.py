@@ -28,7 +28,7 @@ from taskpgm.inference.pgmpy_exact import PgmpyElimination, PgmpyJunctionTree
 from taskpgm.inference.pgmpy_marginals import PgmpyGibbs, PgmpyJunctionTreeMarginals
 from taskpgm.inference.pgmpy_mplp import PgmpyMplp
 from taskpgm.inference.rounding import LargestRemainder
-from taskpgm.inference.router import Choice, best_method
+from taskpgm.inference.router import Choice, best_method, convex_method
 from taskpgm.inference.simplex_qp import SimplexQP
 from taskpgm.inference.swap_search import SwapSearch
 from taskpgm.inference.toulbar2 import Toulbar2
@@ -116,6 +116,7 @@ __all__ = [
     "TreeReweighted",
     "TreeReweightedMax",
     "best_method",
+    "convex_method",
     "marginals",
     "solve",
 ]

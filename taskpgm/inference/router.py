@@ -15,6 +15,7 @@ from decimal import Decimal
 
 from taskpgm.capacity import CapacityMixture
 from taskpgm.coverage import CoverageNetwork
+from taskpgm.energy import MixtureEnergy
 from taskpgm.factored import FactoredNetwork
 from taskpgm.inference.branch_and_bound import BranchAndBound
 from taskpgm.inference.coverage_program import CoverageProgram
@@ -65,6 +66,11 @@ def best_method(problem: Problem) -> Choice:
     if isinstance(problem, PairwiseNetwork):
         return _for_pairwise(problem)
     raise InputError(f"no method is known for a {type(problem).__name__}.")
+
+
+def convex_method(network: MixtureEnergy) -> Method:
+    """The convex program for a kind of energy over mixtures."""
+    return CoverageProgram() if isinstance(network, CoverageNetwork) else SimplexQP()
 
 
 def _for_mixture(network: TaskNetwork) -> Choice:
