@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from taskpgm.pgm import from_pgmpy
     from taskpgm.predictive import predict
     from taskpgm.shadow_prices import prices
-    from taskpgm.suite import demo_suite
+    from taskpgm.suite import demo_suite, embedded_suite
     from taskpgm.tasks import load_tasks
     from taskpgm.types import InputError, Solution, Status
     from taskpgm.uncertainty import bootstrap
@@ -77,7 +77,7 @@ _HOME = {
     "pgm": ("from_pgmpy",),
     "predictive": ("predict",),
     "shadow_prices": ("prices",),
-    "suite": ("demo_suite",),
+    "suite": ("demo_suite", "embedded_suite"),
     "tasks": ("load_tasks",),
     "types": ("InputError", "Solution", "Status"),
     "uncertainty": ("bootstrap",),
@@ -122,6 +122,7 @@ __all__ = [
     "certificate",
     "convexity",
     "demo_suite",
+    "embedded_suite",
     "estimate_affinity",
     "exact_certificate",
     "explain",
