@@ -223,6 +223,23 @@ class Affinity:
     blocks: Blocks | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class LossCurves:
+    """How every expert's loss on every task changed while it was trained.
+
+    names: (n,) the experts, one per task.
+    examples: (n, S) int64, training examples that expert i had seen at snapshot s.
+    target_tokens: (n, S) int64, the same in target tokens.
+    losses: (n, S, n) float64, [expert, snapshot, task]: mean nats per target token on the task's probes. Snapshot 0 is
+        the base model, the same for all experts.
+    """
+
+    names: tuple[str, ...]
+    examples: IntArray
+    target_tokens: IntArray
+    losses: FloatArray
+
+
 # ------------------------------------------------------------------------------------------------------------- answers
 
 
