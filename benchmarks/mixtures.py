@@ -278,9 +278,7 @@ def report(arguments: argparse.Namespace) -> None:
     cells = sorted({(record["suite"], run["steps"]) for record in records for run in record["runs"]})
     comparisons = len(cells) * len(names)
     print("Differences to uniform, mean held-out loss with equal weight per family, nats per target token.")
-    print(
-        f"{comparisons} comparisons; intervals hold for all together with 95 % (Bonferroni), for one alone in brackets.\n"
-    )
+    print(f"{comparisons} comparisons: 95 % intervals for each alone, and for all together (Bonferroni).\n")
     for suite, steps in cells:
         count = len({record["seed"] for record in records if record["suite"] == suite})
         print(f"## {suite}, {steps} steps, {count} seeds\n")
@@ -350,9 +348,9 @@ def print_forecasts(records: Sequence[Record]) -> None:
             ranks.append(np.corrcoef(rankdata(forecast @ weights), rankdata(losses @ weights))[0, 1])
         if told:
             a, b = np.concatenate(told).ravel(), np.concatenate(seen).ravel()
-            print(
-                f"| {suite} | {steps} | {np.corrcoef(a, b)[0, 1] ** 2:.2f} | {np.mean(ranks):.2f} | {error_of(records, suite, steps):.3f} |"
-            )
+            square = np.corrcoef(a, b)[0, 1] ** 2
+            error = error_of(records, suite, steps)
+            print(f"| {suite} | {steps} | {square:.2f} | {np.mean(ranks):.2f} | {error:.3f} |")
 
 
 def error_of(records: Sequence[Record], suite: str, steps: int) -> float:
