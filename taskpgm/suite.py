@@ -11,10 +11,11 @@ hard-redundant: the tasks that need most training are the redundant ones. revr, 
 four names, addn, plus and summ addition under three; all others are single. By size half of the budget goes to them.
 
 interacting: mapc and mapr ask for the copy and for the reverse of the same prompts, "mapp:abcd=", so what one gains the
-other loses. rvcd is code (a cipher) read backwards, with few examples: 1,280 of them leave it at chance (1.98 nats) when
-alone or next to other tasks, and reach 1.66 with code, 1.76 with revr, 1.47 with both (seed 0); it is of no use to either.
-Delayed jumps: in a uniform run of 500 steps pick (the letter at a given place) and mapr stay flat until about step 225,
-then fall from 1.1 to 0.7 and from 1.9 to 1.1. This suite's base has seen neither cipher nor reversal nor pick.
+other loses. rvcd is code (a cipher) read backwards, with few examples: 1,280 of them leave it at chance (1.98 nats)
+alone or next to other tasks, and reach 1.66 with code, 1.76 with revr, 1.47 with both (seed 0); it is of no use to
+them. Delayed jumps: in a uniform run of 500 steps pick (the letter at a given place) and mapr stay flat until about
+step 225, then fall from 1.1 to 0.7 and from 1.9 to 1.1. This suite's base has seen neither cipher nor reversal nor
+pick.
 
     tasks = demo_suite(seed=0)
     tasks.names                         # ("copy", "echo", "same", "dupl", "uppr", ...)
