@@ -54,6 +54,11 @@ class Evaluation:
     outcomes: Mapping[Run, Outcome]
     failed: Mapping[Run, str]
 
+    def __post_init__(self) -> None:
+        for run, outcome in self.outcomes.items():
+            if (outcome.seed, outcome.steps) != (run.seed, run.steps):
+                raise InputError(f"{run}: its outcome is of seed {outcome.seed} and {outcome.steps} steps; not paired.")
+
     def values(self, mixture: str, steps: int, measured: Measured) -> FloatArray:
         """(seeds, n) losses in nats per target token, or shares of exact answers; a failed run is a row of nan."""
         nothing = np.full(len(self.names), np.nan)

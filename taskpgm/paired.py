@@ -5,7 +5,7 @@
 A seed gives each mixture the same examples in the same order, so the difference of two runs of one seed is freed of
 much of the noise that they share. Over S seeds its mean has a Student t interval with S - 1 degrees of freedom. Where
 several mixtures are compared with one reference, Bonferroni's correction widens the intervals, so that all of them hold
-together with the stated probability (Dunn 1961). One seed has no interval.
+together with the stated probability (Dunn 1961). One seed has no interval, nor have differences that are all equal.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from taskpgm.types import FloatArray, InputError, readonly
 Level: TypeAlias = Literal["average", "family", "task"]
 Interval: TypeAlias = tuple[float, float]
 CONFIDENCE = 0.95
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,8 +37,8 @@ class View:
 class Difference:
     """How far a mixture is from the reference in one view: negative losses and positive exact matches are better.
 
-    mean: over the seeds that both have. level_of_reference: the reference's mean. interval: 95 % for this comparison
-    alone; corrected: 95 % for all mixtures compared together; None with fewer than two seeds.
+    mean: over the seeds that both have (nan without any). reference_mean: the reference's own mean over them. interval:
+    95 % for this comparison alone; corrected: 95 % for all mixtures compared together; None with fewer than two seeds.
     """
 
     mixture: str
@@ -55,8 +56,8 @@ class Difference:
             "mixture": self.mixture,
             "view": self.view,
             "level": self.level,
-            "mean": self.mean,
-            "reference_mean": self.reference_mean,
+            "mean": self.mean if self.seeds else None,
+            "reference_mean": self.reference_mean if self.seeds else None,
             "seeds": self.seeds,
             "interval": self.interval,
             "corrected": self.corrected,
@@ -64,7 +65,7 @@ class Difference:
 
 
 def views(names: Sequence[str], families: Sequence[str], target: Mapping[str, float] | None = None) -> tuple[View, ...]:
-    """The averages, then the families, then the tasks.
+    """The averages, then the families of more than one task, then the tasks.
 
     Args:
         names: the tasks.
@@ -80,9 +81,10 @@ def views(names: Sequence[str], families: Sequence[str], target: Mapping[str, fl
     groups = {family: np.array([float(other == family) for other in owned]) for family in dict.fromkeys(owned)}
     rows = [View("target-weighted" if target else "all tasks", "average", _target(names, target))]
     if len(groups) < n:
-        each = [View(name, "family", readonly(group / group.sum(), np.float64)) for name, group in groups.items()]
-        mean = readonly(np.mean([view.weights for view in each], axis=0), np.float64)
-        rows = [View("all families", "average", mean), *rows, *each]
+        each = {name: readonly(group / group.sum(), np.float64) for name, group in groups.items()}
+        mean = readonly(np.mean(list(each.values()), axis=0), np.float64)
+        shared = [View(name, "family", weights) for name, weights in each.items() if groups[name].sum() > 1.0]
+        rows = [View("all families", "average", mean), *rows, *shared]
     return (*rows, *(View(name, "task", readonly(np.eye(n)[i], np.float64)) for i, name in enumerate(names)))
 
 
@@ -118,10 +120,14 @@ def differences(
 
 
 def t_interval(sample: FloatArray, confidence: float = CONFIDENCE) -> Interval | None:
-    """Student's interval for the mean of a (S,) sample; None with fewer than two values."""
+    """Student's interval for the mean of a (S,) sample; None with fewer than two values, or where all are equal.
+
+    Shares of exact answers often change by the same few examples on all of two or three seeds: a spread of 0 is then no
+    estimate, and an interval without width would claim certainty.
+    """
     from scipy.special import stdtrit
 
-    if len(sample) < 2:
+    if len(sample) < 2 or np.ptp(sample) <= ROUNDING:
         return None
     error = float(sample.std(ddof=1)) / len(sample) ** 0.5
     half = float(stdtrit(len(sample) - 1, 0.5 + confidence / 2.0)) * error

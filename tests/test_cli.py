@@ -342,6 +342,8 @@ MODEL_HALF = {
         "sampling",
         "training_run",
         "evaluation",
+        "evaluated_mixtures",
+        "evaluation_report",
     )
 }
 PGM_HALF = [
