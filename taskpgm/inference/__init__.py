@@ -30,6 +30,7 @@ from taskpgm.inference.rounding import LargestRemainder
 from taskpgm.inference.router import Choice, best_method
 from taskpgm.inference.simplex_qp import SimplexQP
 from taskpgm.inference.swap_search import SwapSearch
+from taskpgm.inference.sweep import solve_many
 from taskpgm.inference.toulbar2 import Toulbar2
 from taskpgm.inference.tree_reweighted import TreeReweighted, TreeReweightedMax
 
@@ -115,4 +116,5 @@ __all__ = [
     "best_method",
     "marginals",
     "solve",
+    "solve_many",
 ]
