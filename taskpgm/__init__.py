@@ -16,24 +16,29 @@ if TYPE_CHECKING:
     from taskpgm.capacity import CapacityMixture
     from taskpgm.config import LoraSettings, ProbeSettings, SplitSettings, TaskSource, TrainingSettings
     from taskpgm.constraints import CostBound, EffectiveTasks, EpochCap, Group, TrustRegion
+    from taskpgm.coverage import CoverageNetwork
     from taskpgm.curvature import convexity, projected, shifted
+    from taskpgm.curves import diagnose, fit_curves
     from taskpgm.divergences import jensen_shannon
     from taskpgm.exact import exact_certificate
     from taskpgm.exact_path import TradeOff, trade_off
     from taskpgm.experts import train_experts
     from taskpgm.explanation import explain, sensitivity
     from taskpgm.factored import FactoredNetwork
+    from taskpgm.forecasting import forecast
     from taskpgm.formats import read_network, write_network
     from taskpgm.inference import (
         MARGINAL_METHODS,
         METHODS,
         BranchAndBound,
+        CoverageProgram,
         Exhaustive,
         SimplexQP,
         best_method,
         marginals,
         solve,
     )
+    from taskpgm.learning_curves import LearningCurves
     from taskpgm.mixture import Mixture
     from taskpgm.network import TaskNetwork, balanced_beta
     from taskpgm.pairwise import PairwiseNetwork
@@ -42,6 +47,7 @@ if TYPE_CHECKING:
     from taskpgm.shadow_prices import prices
     from taskpgm.suite import demo_suite
     from taskpgm.tasks import load_tasks
+    from taskpgm.transfer import exposure_transfer
     from taskpgm.types import InputError, Solution, Status
     from taskpgm.uncertainty import bootstrap
     from taskpgm.utilities import HeldoutGain, Learnability, Representativeness, Supplied
@@ -53,7 +59,9 @@ _HOME = {
     "capacity": ("CapacityMixture",),
     "config": ("LoraSettings", "ProbeSettings", "SplitSettings", "TaskSource", "TrainingSettings"),
     "constraints": ("CostBound", "EffectiveTasks", "EpochCap", "Group", "TrustRegion"),
+    "coverage": ("CoverageNetwork",),
     "curvature": ("convexity", "projected", "shifted"),
+    "curves": ("diagnose", "fit_curves"),
     "divergences": ("jensen_shannon",),
     "exact": ("exact_certificate",),
     "exact_path": ("TradeOff", "trade_off"),
@@ -61,16 +69,19 @@ _HOME = {
     "explanation": ("explain", "sensitivity"),
     "factored": ("FactoredNetwork",),
     "formats": ("read_network", "write_network"),
+    "forecasting": ("forecast",),
     "inference": (
         "MARGINAL_METHODS",
         "METHODS",
         "BranchAndBound",
+        "CoverageProgram",
         "Exhaustive",
         "SimplexQP",
         "best_method",
         "marginals",
         "solve",
     ),
+    "learning_curves": ("LearningCurves",),
     "mixture": ("Mixture",),
     "network": ("TaskNetwork", "balanced_beta"),
     "pairwise": ("PairwiseNetwork",),
@@ -79,6 +90,7 @@ _HOME = {
     "shadow_prices": ("prices",),
     "suite": ("demo_suite",),
     "tasks": ("load_tasks",),
+    "transfer": ("exposure_transfer",),
     "types": ("InputError", "Solution", "Status"),
     "uncertainty": ("bootstrap",),
     "utilities": ("HeldoutGain", "Learnability", "Representativeness", "Supplied"),
@@ -91,6 +103,8 @@ __all__ = [
     "BranchAndBound",
     "CapacityMixture",
     "CostBound",
+    "CoverageNetwork",
+    "CoverageProgram",
     "EffectiveTasks",
     "EpochCap",
     "Exhaustive",
@@ -100,6 +114,7 @@ __all__ = [
     "HeldoutGain",
     "InputError",
     "Learnability",
+    "LearningCurves",
     "LinearSimilarity",
     "LoraSettings",
     "Mixture",
@@ -122,9 +137,13 @@ __all__ = [
     "certificate",
     "convexity",
     "demo_suite",
+    "diagnose",
     "estimate_affinity",
     "exact_certificate",
     "explain",
+    "exposure_transfer",
+    "fit_curves",
+    "forecast",
     "from_pgmpy",
     "jensen_shannon",
     "judge",

@@ -94,8 +94,13 @@ class CapacityMixture:
         return len(self.names)
 
     @property
-    def curvature(self) -> float:
-        """The energy is convex: mutual information is concave in the input distribution."""
+    def relative_smoothness(self) -> float:
+        """An L with E(q) <= E(p) + gradient'(q - p) + L KL(q || p): lam, by the chain rule of mutual information."""
+        return self.lam
+
+    @property
+    def concavity(self) -> float:
+        """None: mutual information is concave in the input distribution, and so the energy is convex."""
         return 0.0
 
     @cached_property

@@ -262,7 +262,7 @@ def _network_from_files(
 def _constrained(network: TaskNetwork, path: Path) -> tuple[TaskNetwork, dict[str, Any]]:
     """The network within the feasible set that a file describes, and what the file says."""
     from taskpgm.config import FeasibleSettings, read_yaml, validated
-    from taskpgm.feasible import feasible_set
+    from taskpgm.feasible_settings import feasible_set
 
     settings = validated(FeasibleSettings, read_yaml(path), str(path))
     lower, upper, constraints = feasible_set(settings, network.names, None, "tokens", None)

@@ -150,8 +150,14 @@ class ProbeSettings(Settings):
 
 
 class EnergySettings(Settings):
-    """The potentials and their weights. beta is balanced against redundancy by rho where it is not given."""
+    """The energy. kind: "pairwise" (utilities and similarities) or "coverage" (learning curves and transfer).
 
+    Of a pairwise energy beta is balanced against redundancy by rho where it is not given. tau pulls towards the prior:
+    0 where a pairwise energy does not give it, 0.05 for coverage.
+    """
+
+    kind: Literal["pairwise", "coverage"] = "pairwise"
+    curves: Literal["posterior", "least_squares"] = "posterior"
     similarity: Literal["exponential", "linear"] = "exponential"
     kappa: float = Field(default=10.0, gt=0.0)
     utility: Literal["learnability", "heldout_gain", "representativeness", "supplied"] = "learnability"
@@ -160,15 +166,15 @@ class EnergySettings(Settings):
     lam: float = Field(default=1.0, ge=0.0)
     beta: float | None = None
     rho: float = Field(default=0.5, ge=0.0)
-    tau: float = Field(default=0.0, ge=0.0)
+    tau: float | None = Field(default=None, ge=0.0)
     prior: dict[str, Annotated[float, Field(gt=0.0)]] | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> EnergySettings:
         if (self.utility == "supplied") != (self.supplied is not None):
             raise ValueError("utility: supplied needs supplied: {task: value, ...}, and only it takes them")
-        if self.target_weights is not None and self.utility != "heldout_gain":
-            raise ValueError("target_weights are only used by utility: heldout_gain")
+        if self.target_weights is not None and self.utility != "heldout_gain" and self.kind != "coverage":
+            raise ValueError("target_weights are only used by kind: coverage, and by utility: heldout_gain")
         return self
 
 

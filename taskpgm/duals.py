@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from taskpgm.network import TaskNetwork
+from taskpgm.energy import MixtureEnergy
 from taskpgm.types import FloatArray
 
 LEAST_WEIGHT = 1e-15
 
 
-def tangents(network: TaskNetwork, mixture: FloatArray) -> tuple[FloatArray, FloatArray]:
+def tangents(network: MixtureEnergy, mixture: FloatArray) -> tuple[FloatArray, FloatArray]:
     """(m, n) A and (m,) b: the half-spaces of a network, then the tangents of its balls at the mixture."""
     x = tangent_point(mixture)
     rows = [(row.coefficients, row.limit) for row in network.halfspaces]
@@ -35,7 +35,7 @@ def tangent_point(mixture: FloatArray) -> FloatArray:
     return np.maximum(mixture, LEAST_WEIGHT)
 
 
-def multipliers(network: TaskNetwork, gradient: FloatArray, matrix: FloatArray, limits: FloatArray) -> FloatArray:
+def multipliers(network: MixtureEnergy, gradient: FloatArray, matrix: FloatArray, limits: FloatArray) -> FloatArray:
     """(m,) y >= 0 of the rows A q <= b in min gradient'q; zeros where HiGHS finds none."""
     from scipy.optimize import linprog
 

@@ -2,8 +2,8 @@
 
 Every float64 is a rational number, so the energy, its gradient and the certificate of a mixture are rational too. They
 are computed here with Python's integers and fractions. Two things are not rational or not cheap, and are enclosed
-instead: logarithms (tau > 0), by 60-digit decimals rounded outwards; and the least curvature of S, by a Cholesky factor
-computed in float64 whose residual is then computed exactly.
+instead: logarithms and powers (tau > 0, learning curves), by 60-digit decimals rounded outwards; and the least
+curvature of S, by a Cholesky factor computed in float64 whose residual is then computed exactly.
 
     exact_certificate(network, mixture).gap         # a Fraction; the energy is within it of the least possible
 """
@@ -11,20 +11,26 @@ computed in float64 whose residual is then computed exactly.
 from __future__ import annotations
 
 import decimal
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from taskpgm.coverage import CoverageNetwork
 from taskpgm.duals import multipliers, tangent_point, tangents
+from taskpgm.learning_curves import LearningCurves
 from taskpgm.network import TaskNetwork
 from taskpgm.types import FloatArray, InputError
 
 DIGITS = 60
 LIMB = 25
+GRAIN = 2**200
+Exact: TypeAlias = TaskNetwork | CoverageNetwork
+Interval: TypeAlias = tuple[Fraction, Fraction]
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ class ExactCertificate:
     violation: Fraction
 
 
-def exact_certificate(network: TaskNetwork, mixture: ArrayLike) -> ExactCertificate:
+def exact_certificate(network: Exact, mixture: ArrayLike) -> ExactCertificate:
     """The duality gap of DESIGN fact 2 (Jaggi 2013), with the curvature of S accounted for, in rational numbers.
 
     E(q) >= E(p) + grad'(q - p) + 1/2 lam mu |q - p|^2 and |q - p|^2 <= 2 on the simplex, so with mu the least
@@ -52,11 +58,7 @@ def exact_certificate(network: TaskNetwork, mixture: ArrayLike) -> ExactCertific
     lower, upper = _rational(network.lower), _rational(network.upper)
     stored = _rational(np.asarray(mixture, dtype=np.float64))
     p, violation = _repair(stored, lower, upper)
-    interaction = _matvec(network.similarity, p)
-    u, beta, lam = _rational(network.utility), Fraction(network.beta), Fraction(network.lam)
-    energy = -beta * _dot(u, p) + lam * _dot(interaction, p) / 2
-    gradient = [lam * s - beta * x for s, x in zip(interaction, u, strict=True)]
-    slack = Fraction(0)
+    energy, gradient, slack = _smooth_terms(network, p)
     if network.tau > 0.0:
         free = [low < high for low, high in zip(lower, upper, strict=True)]  # a fixed weight has no slope to follow
         if min(x for x, moves in zip(p, free, strict=True) if moves or x > 0) <= 0:
@@ -69,20 +71,68 @@ def exact_certificate(network: TaskNetwork, mixture: ArrayLike) -> ExactCertific
         gradient = [
             g + tau * (low + 1) if moves else g for g, (low, _), moves in zip(gradient, logs, free, strict=True)
         ]
-        slack = tau * max(high - low for low, high in logs)
+        slack += 2 * tau * max(high - low for low, high in logs)
     relief = Fraction(0)
     for row, limit, y in _priced_rows(network, p, gradient):
         gradient = [g + y * a for g, a in zip(gradient, row, strict=True)]
         relief += y * (limit - _dot(row, p))
         violation = max(violation, (_dot(row, p) - limit) / max(map(abs, row)))
     vertex = minimize_linear(gradient, lower, upper)
-    gap = _dot(gradient, [a - b for a, b in zip(p, vertex, strict=True)]) + relief + 2 * slack
-    gap += lam * curvature_deficit(network.similarity)
+    gap = _dot(gradient, [a - b for a, b in zip(p, vertex, strict=True)]) + relief + slack
     return ExactCertificate(energy, energy - gap, gap, violation)
 
 
+def _smooth_terms(network: Exact, p: list[Fraction]) -> tuple[Fraction, list[Fraction], Fraction]:
+    """(energy from above, gradient, slack) of the energy without its KL term.
+
+    For every feasible q, F(q) >= energy + gradient'(q - p) - slack.
+    """
+    if isinstance(network, CoverageNetwork):
+        return _coverage_terms(network, p)
+    interaction = _matvec(network.similarity, p)
+    u, beta, lam = _rational(network.utility), Fraction(network.beta), Fraction(network.lam)
+    energy = -beta * _dot(u, p) + lam * _dot(interaction, p) / 2
+    gradient = [lam * s - beta * x for s, x in zip(interaction, u, strict=True)]
+    return energy, gradient, lam * curvature_deficit(network.similarity)
+
+
+def _coverage_terms(network: CoverageNetwork, p: list[Fraction]) -> tuple[Fraction, list[Fraction], Fraction]:
+    """The same for learning curves, each of which is convex: its tangent, known to within rational bounds, is below it.
+
+    A slope that is off by d misses the tangent by at most d times the largest exposure any mixture gives.
+    """
+    reach = [_rational(row) for row in network.reach.T]  # of target j: examples for each unit of every weight
+    energy, slack = Fraction(0), Fraction(0)
+    gradient = [Fraction(0)] * len(p)
+    for j, (row, v) in enumerate(zip(reach, _rational(network.target_weights), strict=True)):
+        (low, high), (steep, flat) = _curve_intervals(network.curves, j, _dot(row, p))
+        energy += v * high
+        slack += v * ((high - low) + (flat - steep) * max(row))
+        gradient = [g + v * steep * a for g, a in zip(gradient, row, strict=True)]
+    return energy, gradient, slack
+
+
+def _curve_intervals(curves: LearningCurves, j: int, exposure: Fraction) -> tuple[Interval, Interval]:
+    """Rational bounds on the loss of task j after an exposure, and on the slope of its curve there."""
+    low = high = _dot(_rational(curves.weights[j]), _rational(curves.floors[j]))
+    steep = flat = Fraction(0)
+    terms = zip(curves.weights[j], curves.drops[j], curves.scales[j], curves.powers[j], strict=True)
+    for w, drop, scale, power in (map(Fraction, map(float, term)) for term in terms):
+        grown, amount = 1 + exposure / scale, w * drop
+        least, most = _power_interval(grown, -power)
+        rate = amount * power / (scale * grown)
+        low, high = _outward(low + amount * least, high + amount * most)
+        steep, flat = _outward(steep - rate * most, flat - rate * least)
+    return (low, high), (steep, flat)
+
+
+def _outward(low: Fraction, high: Fraction) -> Interval:
+    """The same interval or a little more, in multiples of a power of two: sums of many fractions stay short."""
+    return Fraction(math.floor(low * GRAIN), GRAIN), Fraction(math.ceil(high * GRAIN), GRAIN)
+
+
 def _priced_rows(
-    network: TaskNetwork, p: list[Fraction], gradient: list[Fraction]
+    network: Exact, p: list[Fraction], gradient: list[Fraction]
 ) -> Iterator[tuple[list[Fraction], Fraction, Fraction]]:
     """(row a, limit b, multiplier) with a'q <= b for every feasible q, and the multiplier as `duals` found it.
 
@@ -208,6 +258,18 @@ def _matvec(matrix: FloatArray, vector: list[Fraction]) -> list[Fraction]:
 
 def _dot(a: Sequence[Fraction], b: Sequence[Fraction]) -> Fraction:
     return sum((x * y for x, y in zip(a, b, strict=True)), Fraction(0))
+
+
+def _power_interval(base: Fraction, exponent: Fraction) -> tuple[Fraction, Fraction]:
+    """Rational bounds on base^exponent for base > 0, through logarithms: exp is monotone, and correctly rounded too."""
+    low, high = (exponent * end for end in _log_interval(base))
+    if low > high:
+        low, high = high, low
+    with decimal.localcontext() as context:
+        context.prec = DIGITS
+        ends = [(decimal.Decimal(x.numerator) / decimal.Decimal(x.denominator)).exp() for x in (low, high)]
+        margin = Fraction(1, 10 ** (DIGITS - 5))  # of rounding the quotient, which exp scales by its own value
+    return Fraction(ends[0]) * (1 - margin), Fraction(ends[1]) * (1 + margin)
 
 
 def _log_interval(x: Fraction) -> tuple[Fraction, Fraction]:

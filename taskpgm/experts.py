@@ -34,25 +34,10 @@ from taskpgm.storage import (
     write_atomic,
 )
 from taskpgm.tokens import TokenExample, TokenTask, chosen_probes, context_window, make_probes, pad_batch, tokenize
-from taskpgm.types import FloatArray, InputError, Probes, TaskSet, readonly
+from taskpgm.types import FloatArray, InputError, LossCurves, Probes, TaskSet, readonly
 
 SCHEMA = 1
 CURVE_FILE = "curve.json"
-
-
-@dataclass(frozen=True, eq=False)
-class Curve:
-    """What one expert's training did to the losses on all tasks.
-
-    steps, examples, target_tokens: (S,) the exposure at each snapshot. losses: (S, n) nats per target token on each
-    task's probes, in the order of names.
-    """
-
-    names: tuple[str, ...]
-    steps: tuple[int, ...]
-    examples: tuple[int, ...]
-    target_tokens: tuple[int, ...]
-    losses: FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,16 +60,15 @@ class Experts:
         with _without_peft_deprecations():
             return PeftModel.from_pretrained(base, self.directories[index]).eval()
 
-    def curve(self, index: int) -> Curve:
-        """The expert's losses on every task during its training, in the order of `names`."""
-        stored = read_json(self.directories[index] / CURVE_FILE)
-        columns = [stored["names"].index(name) for name in self.names]
-        return Curve(
+    def curves(self) -> LossCurves:
+        """The losses of every expert on every task during its training, in the order of `names`."""
+        stored = [read_json(directory / CURVE_FILE) for directory in self.directories]
+        columns = [stored[0]["names"].index(name) for name in self.names]
+        return LossCurves(
             self.names,
-            tuple(stored["steps"]),
-            tuple(stored["examples"]),
-            tuple(stored["target_tokens"]),
-            readonly(np.array(stored["losses"])[:, columns], np.float64),
+            readonly([each["examples"] for each in stored], np.int64),
+            readonly([each["target_tokens"] for each in stored], np.int64),
+            readonly(np.array([each["losses"] for each in stored])[:, :, columns], np.float64),
         )
 
 

@@ -12,16 +12,21 @@ set; Fiacco 1976).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from taskpgm.coverage import CoverageNetwork
 from taskpgm.duals import multipliers, tangents
-from taskpgm.inference import SimplexQP, solve
-from taskpgm.network import TaskNetwork, relative_entropy
+from taskpgm.energy import MixtureEnergy, relative_entropy
+from taskpgm.inference import convex_method, solve
+from taskpgm.network import TaskNetwork
 from taskpgm.types import FloatArray, InputError, Solution, readonly
 
+Explained: TypeAlias = TaskNetwork | CoverageNetwork
 AT_BOUND = 1e-9
 SHOWN = 3
 SINGULAR = 1e-10
@@ -31,12 +36,13 @@ SINGULAR = 1e-10
 class Sensitivity:
     """How a mixture moves with the numbers it comes from, as long as the same tasks are at their bounds.
 
-    to_utility: (n, n) d p_i / d u_j. free: (n,) which weights lie between their bounds. unique: whether the free
-    weights are determined; where they are not (two equal tasks, say), the shortest movement is given. undecided: the
-    names of tasks at a bound that costs nothing: a change of one sign would free them, one of the other would not.
+    to_utility: (n, n) d p_i / d u_j of a TaskNetwork. to_targets: (n, n) d p_i / d v_j of a CoverageNetwork. free: (n,)
+    which weights lie between their bounds. unique: whether the free weights are determined; where they are not (two
+    equal tasks, say), the shortest movement is given. undecided: the names of tasks at a bound that costs nothing: a
+    change of one sign would free them, one of the other would not.
     """
 
-    network: TaskNetwork
+    network: Explained
     mixture: FloatArray
     free: NDArray[np.bool_]
     response: FloatArray
@@ -45,18 +51,34 @@ class Sensitivity:
 
     @property
     def to_utility(self) -> FloatArray:
-        return np.asarray(self.network.beta * self.response)
+        return np.asarray(self._pairwise().beta * self.response)
 
     def to_similarity(self, change: ArrayLike) -> FloatArray:
         """(n,) the derivative of the mixture along an (n, n) symmetric change of S."""
-        return np.asarray(-self.network.lam * self.response @ (np.asarray(change, dtype=np.float64) @ self.mixture))
+        return np.asarray(-self._pairwise().lam * self.response @ (np.asarray(change, dtype=np.float64) @ self.mixture))
+
+    @property
+    def to_targets(self) -> FloatArray:
+        network = self.network
+        if not isinstance(network, CoverageNetwork):
+            raise InputError("a TaskNetwork has no target weights: see to_utility.")
+        slopes = network.curves.slopes(network.exposures(self.mixture))
+        return np.asarray(-self.response @ (network.reach * slopes))
+
+    def _pairwise(self) -> TaskNetwork:
+        if not isinstance(self.network, TaskNetwork):
+            raise InputError("a CoverageNetwork has no utilities and similarities: see to_targets.")
+        return self.network
 
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
     """What makes one task's weight; all energies are the task's own share, so that over all tasks they add up to E.
 
-    utility: -beta u_i p_i. redundancy: for each task, 1/2 lam S_ij p_i p_j, with itself too. prior: tau p_i log(p_i /
+    utility: -beta u_i p_i. redundancy: for each task, 1/2 lam S_ij p_i p_j, with itself too. coverage: for each task,
+    what this one's part of the exposure lowers the loss by, times the target weight (they add up to E less the losses
+    without training: Aumann & Shapley 1974, for losses of a sum of exposures). A pairwise energy has no coverage; a
+    coverage energy has nothing but that and the prior. prior: tau p_i log(p_i /
     q_i). constraints: for each constraint on several tasks that binds, what it adds to this task's slope. slope:
     dE/dp_i with those; budget_price: the slope of tasks between their bounds. bound: "lower", "upper" or "" where the
     weight lies between; bound_price: by how much the energy falls for each unit by which the bound is moved out.
@@ -69,6 +91,7 @@ class Explanation:
     uniform: float
     utility: float
     redundancy: dict[str, float]
+    coverage: dict[str, float]
     prior: float
     constraints: dict[str, float]
     slope: float
@@ -81,13 +104,13 @@ class Explanation:
     @property
     def energy(self) -> float:
         """The task's share of E(p)."""
-        return self.utility + sum(self.redundancy.values()) + self.prior
+        return self.utility + sum(self.redundancy.values()) + sum(self.coverage.values()) + self.prior
 
     def __str__(self) -> str:
         return " ".join(_sentences(self))
 
 
-def sensitivity(network: TaskNetwork, solution: Solution | ArrayLike) -> Sensitivity:
+def sensitivity(network: Explained, solution: Solution | ArrayLike) -> Sensitivity:
     """The derivatives of a minimiser; see `Sensitivity`.
 
     Raises:
@@ -107,7 +130,7 @@ def sensitivity(network: TaskNetwork, solution: Solution | ArrayLike) -> Sensiti
     return Sensitivity(network, p, readonly(free, np.bool_), readonly(response, np.float64), unique, tuple(undecided))
 
 
-def budget_price(network: TaskNetwork, mixture: FloatArray) -> float:
+def budget_price(network: MixtureEnergy, mixture: FloatArray) -> float:
     """The slope that tasks between their bounds share; the middle of what is possible where there are none.
 
     With every task at a bound the price lies anywhere between the largest slope of those at their upper bound and the
@@ -125,25 +148,25 @@ def budget_price(network: TaskNetwork, mixture: FloatArray) -> float:
     return float(np.mean(ends)) if ends else float(slope.mean())
 
 
-def priced_slopes(network: TaskNetwork, mixture: FloatArray) -> FloatArray:
+def priced_slopes(network: MixtureEnergy, mixture: FloatArray) -> FloatArray:
     """(n,) the gradient of the energy, and of the constraints on several tasks at what they cost."""
     matrix, prices = _priced(network, mixture)
     return np.asarray(network.gradient(mixture) + matrix.T @ prices)
 
 
-def multipliers_of(network: TaskNetwork, mixture: FloatArray) -> FloatArray:
+def multipliers_of(network: MixtureEnergy, mixture: FloatArray) -> FloatArray:
     """(m,) what each of `network.coupling_rows` costs at a minimiser: energy for each unit of its limit."""
     return _priced(network, mixture)[1]
 
 
-def _priced(network: TaskNetwork, mixture: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _priced(network: MixtureEnergy, mixture: FloatArray) -> tuple[FloatArray, FloatArray]:
     """The constraints on several tasks as rows (see `taskpgm.duals`), and their multipliers."""
     matrix, limits = tangents(network, mixture)
     gradient = np.where(network.lower < network.upper, network.gradient(mixture), 0.0)
     return matrix, multipliers(network, gradient, matrix, limits)
 
 
-def explain(network: TaskNetwork, solution: Solution | ArrayLike, task: str) -> Explanation:
+def explain(network: Explained, solution: Solution | ArrayLike, task: str) -> Explanation:
     """Why `task` has the weight that it has; `print` it for words.
 
     Raises:
@@ -160,15 +183,16 @@ def explain(network: TaskNetwork, solution: Solution | ArrayLike, task: str) -> 
     }
     slope, price = float(network.gradient(p)[i]) + sum(pulls.values()), budget_price(network, p)
     bound = "lower" if p[i] <= network.lower[i] + AT_BOUND else "upper" if p[i] >= network.upper[i] - AT_BOUND else ""
-    shares = 0.5 * network.lam * network.similarity[i] * p[i] * p
+    utility, redundancy, coverage = _parts(network, p, i)
     without, cost = _without(network, p, i)
     prior = float(network.tau * relative_entropy(p[[i]], network.prior[[i]])[0]) if network.tau > 0.0 else 0.0
     return Explanation(
         task,
         float(p[i]),
         1.0 / len(network),
-        float(-network.beta * network.utility[i] * p[i]),
-        {name: float(share) for name, share in zip(network.names, shares, strict=True)},
+        utility,
+        redundancy,
+        coverage,
         prior,
         pulls,
         slope,
@@ -180,7 +204,19 @@ def explain(network: TaskNetwork, solution: Solution | ArrayLike, task: str) -> 
     )
 
 
-def given_mixture(network: TaskNetwork, solution: Solution | ArrayLike) -> FloatArray:
+def _parts(network: Explained, p: FloatArray, i: int) -> tuple[float, dict[str, float], dict[str, float]]:
+    """(utility, redundancy, coverage) of a task."""
+    if isinstance(network, TaskNetwork):
+        shares = 0.5 * network.lam * network.similarity[i] * p[i] * p
+        utility = float(-network.beta * network.utility[i] * p[i])
+        return utility, dict(zip(network.names, shares.tolist(), strict=True)), {}
+    exposures, start = network.exposures(p), network.curves.losses(np.zeros(len(p)))
+    part = np.divide(network.reach[i] * p[i], exposures, out=np.zeros(len(p)), where=exposures > 0.0)
+    falls = network.target_weights * (network.losses(p) - start) * part
+    return 0.0, {}, dict(zip(network.names, falls.tolist(), strict=True))
+
+
+def given_mixture(network: MixtureEnergy, solution: Solution | ArrayLike) -> FloatArray:
     """(n,) the weights of a solution, or the weights themselves."""
     point = solution.point if isinstance(solution, Solution) else solution
     if point is None or np.shape(point) != (len(network),):
@@ -188,14 +224,14 @@ def given_mixture(network: TaskNetwork, solution: Solution | ArrayLike) -> Float
     return np.array(point, dtype=np.float64)
 
 
-def _response(network: TaskNetwork, p: FloatArray, free: NDArray[np.bool_]) -> tuple[FloatArray, bool]:
+def _response(network: MixtureEnergy, p: FloatArray, free: NDArray[np.bool_]) -> tuple[FloatArray, bool]:
     """(n, n) d p / d b where the energy has the linear term -b'p, and whether the free weights are determined."""
     n, places = len(p), np.flatnonzero(free)
     response = np.zeros((n, n))
     if len(places) < 2:
         return response, True
     matrix, prices = _priced(network, p)
-    hessian = network.lam * network.similarity[np.ix_(places, places)]
+    hessian = network.smooth_hessian(p)[np.ix_(places, places)]
     entropic = network.tau + float(prices[len(network.halfspaces) :].sum())
     if entropic > 0.0:
         hessian = hessian + np.diag(entropic / p[places])
@@ -212,12 +248,12 @@ def _response(network: TaskNetwork, p: FloatArray, free: NDArray[np.bool_]) -> t
     return response, bool(usable.all())
 
 
-def _without(network: TaskNetwork, p: FloatArray, i: int) -> tuple[dict[str, float] | None, float]:
+def _without(network: Explained, p: FloatArray, i: int) -> tuple[dict[str, float] | None, float]:
     """The best mixture of the other tasks, and how much more energy it has."""
     lower, upper = network.lower.copy(), network.upper.copy()
     lower[i] = upper[i] = 0.0
     try:
-        solution = solve(network.changed(lower=lower, upper=upper), SimplexQP())
+        solution = solve(network.changed(lower=lower, upper=upper), convex_method(network))
     except InputError:  # the others alone cannot keep the bounds
         return None, np.inf
     if solution.point is None:
@@ -230,14 +266,7 @@ def _without(network: TaskNetwork, p: FloatArray, i: int) -> tuple[dict[str, flo
 def _sentences(why: Explanation) -> list[str]:
     compared = why.weight / why.uniform
     said = [f"{why.task} gets {why.weight:.1%} of the budget, {compared:.2f} times a uniform share."]
-    own = why.redundancy[why.task]
-    others = {name: share for name, share in why.redundancy.items() if name != why.task}
-    total = own + sum(others.values())
-    said.append(f"Its utility takes {-why.utility:.3g} off the energy, redundancy adds {total:.3g}.")
-    most = sorted(others.items(), key=_share, reverse=True)[:SHOWN]
-    named = [f"{name} ({share / total:.0%})" for name, share in most if total > 0.0 and share > 0.005 * total]
-    if named:
-        said.append(f"Of that redundancy {own / total:.0%} is with itself, and with {', '.join(named)}.")
+    said += _of_coverage(why) if why.coverage else _of_redundancy(why)
     if why.bound:
         side = "floor" if why.bound == "lower" else "ceiling"
         direction = "below" if why.bound == "lower" else "above"
@@ -251,6 +280,34 @@ def _sentences(why: Explanation) -> list[str]:
     if why.without is not None:
         said.append(f"Without it the best mixture's energy is higher by {why.cost_without:.3g}.")
     return said
+
+
+def _of_redundancy(why: Explanation) -> list[str]:
+    own = why.redundancy[why.task]
+    total = sum(why.redundancy.values())
+    said = [f"Its utility takes {-why.utility:.3g} off the energy, redundancy adds {total:.3g}."]
+    named = _most(why.redundancy, why.task, total)
+    if named:
+        said.append(f"Of that redundancy {own / total:.0%} is with itself, and with {named}.")
+    return said
+
+
+def _of_coverage(why: Explanation) -> list[str]:
+    own = -why.coverage[why.task]
+    falls = {name: -fall for name, fall in why.coverage.items()}
+    total = sum(falls.values())
+    said = [f"Its examples take {total:.3g} nats off the mean loss."]
+    named = _most(falls, why.task, total)
+    if named:
+        said.append(f"Of that {own / total:.0%} is its own loss, and that of {named}.")
+    return said
+
+
+def _most(shares: Mapping[str, float], task: str, total: float) -> str:
+    """The other tasks with the largest shares, in words."""
+    others = {name: share for name, share in shares.items() if name != task}
+    most = sorted(others.items(), key=_share, reverse=True)[:SHOWN]
+    return ", ".join(f"{name} ({share / total:.0%})" for name, share in most if total > 0.0 and share > 0.005 * total)
 
 
 def _share(item: tuple[str, float]) -> float:

@@ -83,8 +83,8 @@ class FactoredNetwork:
         return len(self.names)
 
     @property
-    def curvature(self) -> float:
-        """A lower bound on the least eigenvalue of S where weights add up to 0: an inner product is never negative."""
+    def concavity(self) -> float:
+        """None: an inner product is never negative, and so the energy is convex."""
         return 0.0
 
     def energy(self, mixture: ArrayLike) -> float:

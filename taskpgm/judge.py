@@ -16,14 +16,14 @@ from numpy.typing import ArrayLike
 
 from taskpgm.capacity import CapacityMixture
 from taskpgm.duals import multipliers, tangents
+from taskpgm.energy import MixtureEnergy
 from taskpgm.exact import minimize_linear
 from taskpgm.factored import FactoredNetwork
 from taskpgm.levels import LevelsNetwork
-from taskpgm.network import TaskNetwork
 from taskpgm.pairwise import PairwiseNetwork
 from taskpgm.types import Solution, Status
 
-Mixtures: TypeAlias = TaskNetwork | FactoredNetwork | CapacityMixture
+Mixtures: TypeAlias = MixtureEnergy | FactoredNetwork | CapacityMixture
 Problem: TypeAlias = Mixtures | LevelsNetwork | PairwiseNetwork
 
 GAP_TOLERANCE = 1e-7
@@ -81,9 +81,9 @@ def certificate(network: Mixtures, mixture: ArrayLike) -> Certificate:
     """The Frank-Wolfe gap as a lower bound on the energy (Jaggi 2013), in float64.
 
     Constraints on several tasks enter by multipliers (see `taskpgm.duals`), for which the bound holds whatever they
-    are. Where S is indefinite by mu < 0 on the sum-zero subspace the bound is lowered by lam |mu|, the most that the
-    energy can curve downwards over the simplex: it stays a bound, only a weaker one. `taskpgm.exact` does the same
-    without rounding.
+    are. Where the energy is concave by d along some direction that adds up to zero the bound is lowered by d, the most
+    that the energy can curve downwards over the simplex: it stays a bound, only a weaker one. `taskpgm.exact` does the
+    same without rounding.
     """
     p = np.asarray(mixture, dtype=np.float64)
     energy = network.energy(p)
@@ -93,14 +93,13 @@ def certificate(network: Mixtures, mixture: ArrayLike) -> Certificate:
     if not np.all(np.isfinite(gradient)):
         return Certificate(energy, -np.inf, np.inf, network.violation(p))
     priced, relief = gradient, 0.0
-    if isinstance(network, TaskNetwork) and not network.only_bounds:
+    if isinstance(network, MixtureEnergy) and not network.only_bounds:
         matrix, limits = tangents(network, p)
         y = multipliers(network, gradient, matrix, limits)
         priced, relief = gradient + matrix.T @ y, float(y @ (limits - matrix @ p))
     vertex = np.array(minimize_linear(priced.tolist(), network.lower.tolist(), network.upper.tolist()))
     gap = max(0.0, float(priced @ (p - vertex)) + relief)
-    if network.lam > 0.0:
-        gap += network.lam * max(0.0, -network.curvature)
+    gap += network.concavity
     return Certificate(energy, energy - gap, gap, network.violation(p))
 
 

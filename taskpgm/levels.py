@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from taskpgm.network import TaskNetwork, relative_entropy
+from taskpgm.energy import relative_entropy
+from taskpgm.network import TaskNetwork
 from taskpgm.pairwise import PairwiseNetwork
 from taskpgm.types import FloatArray, InputError, IntArray, readonly
 

@@ -17,16 +17,15 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from taskpgm.constraints import as_dict, from_dict
 from taskpgm.exact import exact_certificate
 from taskpgm.judge import ENERGY_TOLERANCE, FEASIBILITY_TOLERANCE, GAP_TOLERANCE
-from taskpgm.network import TaskNetwork
+from taskpgm.network_files import Mixed, network_as_dict, network_from_dict
 from taskpgm.storage import canonical_json, read_json, write_atomic
-from taskpgm.types import InputError, Solution, Status, TaskSize
+from taskpgm.types import FloatArray, InputError, Solution, Status, TaskSize
 
 Unit: TypeAlias = Literal["tokens", "target_tokens", "examples"]
 UNITS: tuple[Unit, ...] = ("tokens", "target_tokens", "examples")
-FORMAT = "taskpgm-mixture/2"
+FORMAT = "taskpgm-mixture/3"
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Mixture:
     where known. details: what the weights rest on (settings, evidence, versions), kept in the file.
     """
 
-    network: TaskNetwork
+    network: Mixed
     weights: Mapping[str, float]
     energy: float
     bound: float
@@ -60,14 +59,14 @@ class Mixture:
     @classmethod
     def from_solution(
         cls,
-        network: TaskNetwork,
+        network: Mixed,
         solution: Solution,
         *,
         unit: Unit = "tokens",
         sizes: Mapping[str, TaskSize] | None = None,
         details: Mapping[str, Any] | None = None,
     ) -> Mixture:
-        """The mixture at a solution of a TaskNetwork.
+        """The mixture at a solution of a TaskNetwork or a CoverageNetwork.
 
         Raises:
             InputError: the solution has no point, or is of another kind of problem.
@@ -164,7 +163,6 @@ class Mixture:
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, as plain JSON values."""
-        net = self.network
         return {
             "format": FORMAT,
             "weights": dict(self.weights),
@@ -176,18 +174,7 @@ class Mixture:
                 "status": self.status,
                 "method": self.method,
             },
-            "network": {
-                "names": list(net.names),
-                "utility": net.utility.tolist(),
-                "similarity": net.similarity.tolist(),
-                "beta": net.beta,
-                "lam": net.lam,
-                "tau": net.tau,
-                "prior": net.prior.tolist(),
-                "lower": net.lower.tolist(),
-                "upper": net.upper.tolist(),
-                "constraints": [as_dict(constraint) for constraint in net.constraints],
-            },
+            "network": network_as_dict(self.network),
             "sizes": None if self.sizes is None else {name: asdict(size) for name, size in self.sizes.items()},
             "details": dict(self.details),
         }
@@ -204,9 +191,7 @@ class Mixture:
             found = value.get("format") if isinstance(value, dict) else type(value).__name__
             raise InputError(f"{path}: not a {FORMAT} file (found {found!r}).")
         try:
-            stored, proof, sizes = dict(value["network"]), value["certificate"], value["sizes"]
-            stored["constraints"] = [from_dict(each) for each in stored["constraints"]]
-            network = TaskNetwork(stored.pop("utility"), stored.pop("similarity"), **stored)
+            network, proof, sizes = network_from_dict(value["network"]), value["certificate"], value["sizes"]
             weights = {str(name): float(weight) for name, weight in value["weights"].items()}
             mixture = cls(
                 network,
@@ -275,10 +260,10 @@ class Mixture:
         return self.sizes
 
 
-def most_alike(network: TaskNetwork) -> Sequence[tuple[str, float]]:
-    """For each task the other task that it is most alike, and their similarity."""
-    others = network.similarity - np.diag(np.full(len(network), np.inf))
-    return [(network.names[int(row.argmax())], float(row.max())) for row in others]
+def most_alike(names: Sequence[str], likeness: FloatArray) -> Sequence[tuple[str, float]]:
+    """For each task (row of the (n, n) likeness) the other task that is most like it, and how much."""
+    others = likeness - np.diag(np.full(len(names), np.inf))
+    return [(names[int(row.argmax())], float(row.max())) for row in others]
 
 
 def _finite_or_none(value: float) -> float | None:

@@ -4,7 +4,7 @@ The energy of a mixture p (Hein & Bousquet 2005 for why S is positive semidefini
 
     E(p) = -beta u'p + 1/2 lam p'Sp + tau KL(p || q),     lower <= p <= upper,  sum p = 1
 
-and p keeps further constraints, if there are any (see `taskpgm.constraints`).
+and p keeps further constraints, if there are any (see `taskpgm.feasible`).
 
     network = TaskNetwork([1.0, 0.2], [[1.0, 0.5], [0.5, 1.0]], names=("copy", "sort"))
     network.energy([0.5, 0.5])
@@ -24,29 +24,29 @@ from numpy.typing import ArrayLike
 from taskpgm.checks import (
     Bound,
     array,
-    check_bounds_meet,
-    checked_bound,
     checked_finite,
     checked_names,
     checked_prior,
     checked_scalar,
     checked_similarity,
 )
-from taskpgm.constraints import Ball, Constraint, Halfspace, Rows
-from taskpgm.infeasible import check_feasible
-from taskpgm.types import Affinity, FloatArray, InputError, readonly
+from taskpgm.constraints import Constraint
+from taskpgm.energy import MixtureEnergy
+from taskpgm.feasible import FeasibleSet
+from taskpgm.types import Affinity, FloatArray, InputError
 
 if TYPE_CHECKING:
     from taskpgm.levels import LevelsNetwork
     from taskpgm.pairwise import PairwiseNetwork
 
-ENERGY_FIELDS = {"utility", "similarity", "beta", "lam", "tau", "prior"}
+ENERGY_FIELDS = ("utility", "similarity", "beta", "lam", "tau", "prior")
+FEASIBLE_FIELDS = ("lower", "upper", "constraints")
 DEFAULT_FLOOR = 0.2
 DEFAULT_RHO = 0.5
 
 
 @dataclass(frozen=True, eq=False, init=False)
-class TaskNetwork:
+class TaskNetwork(MixtureEnergy):
     """A pairwise energy over the simplex, with bounds on every task's weight.
 
     Args:
@@ -56,8 +56,7 @@ class TaskNetwork:
         beta, lam, tau: the weights of the three terms; lam and tau are not negative.
         prior: (n,) positive mixture q of the KL term; uniform where not given.
         lower, upper: bounds on each weight: one number for all, or (n,), or a mapping from name to bound.
-        constraints: on groups of tasks, epochs, cost, nearness to a mixture, diversity. Epoch caps are upper bounds,
-            and `upper` says so afterwards.
+        constraints: on groups of tasks, epochs, cost, nearness to a mixture, diversity (see `taskpgm.feasible`).
 
     Raises:
         InputError: wrong sizes, values that are not finite, an asymmetric S, repeated names, or bounds and
@@ -66,14 +65,11 @@ class TaskNetwork:
 
     utility: FloatArray
     similarity: FloatArray
-    names: tuple[str, ...]
     beta: float
     lam: float
     tau: float
     prior: FloatArray
-    lower: FloatArray
-    upper: FloatArray
-    constraints: tuple[Constraint, ...]
+    feasible: FeasibleSet
 
     def __init__(
         self,
@@ -90,29 +86,30 @@ class TaskNetwork:
         constraints: Sequence[Constraint] = (),
     ) -> None:
         u = array(utility, "utility", ndim=1)
-        checked = checked_names(names, len(u))
+        named = checked_names(names, len(u))
+        self._set(named, u, similarity, beta, lam, tau, prior)
+        object.__setattr__(self, "feasible", FeasibleSet(named, lower, upper, constraints))
+
+    def _set(
+        self,
+        names: tuple[str, ...],
+        utility: FloatArray,
+        similarity: ArrayLike,
+        beta: float,
+        lam: float,
+        tau: float,
+        prior: ArrayLike | None,
+    ) -> None:
         fields = {
-            "utility": checked_finite(u, "utility", checked),
-            "similarity": checked_similarity(similarity, checked),
-            "names": checked,
+            "utility": checked_finite(utility, "utility", names),
+            "similarity": checked_similarity(similarity, names),
             "beta": checked_scalar(beta, "beta", -np.inf),
             "lam": checked_scalar(lam, "lam", 0.0),
             "tau": checked_scalar(tau, "tau", 0.0),
-            "prior": checked_prior(prior, len(u)),
-            "lower": checked_bound(lower, checked, "lower", 0.0),
-            "upper": checked_bound(upper, checked, "upper", 1.0),
-            "constraints": tuple(constraints),
+            "prior": checked_prior(prior, len(names)),
         }
         for field, value in fields.items():
             object.__setattr__(self, field, value)
-        check_bounds_meet(self.names, self.lower, self.upper)
-        if self.constraints:
-            check_feasible(self.names, self.lower, self.upper, self._rows)
-            capped = self.upper.copy()
-            for cap in self.caps:
-                place = int(cap.coefficients.argmax())
-                capped[place] = min(capped[place], cap.limit)
-            object.__setattr__(self, "upper", readonly(np.maximum(capped, self.lower), np.float64))
 
     @classmethod
     def from_affinity(
@@ -132,63 +129,33 @@ class TaskNetwork:
         lower = floor / len(affinity.names)
         return cls(affinity.utility, affinity.similarity, affinity.names, beta=beta, lam=lam, lower=lower, upper=upper)
 
-    def __len__(self) -> int:
-        return len(self.names)
-
-    @cached_property
-    def _rows(self) -> Rows:
-        return [row for constraint in self.constraints for row in constraint.rows(self.names)]
-
-    @cached_property
-    def caps(self) -> tuple[Halfspace, ...]:
-        """The constraints on single tasks, p_i <= limit, which `upper` holds already."""
-        return tuple(row for row in self._rows if isinstance(row, Halfspace) and _is_cap(row))
-
-    @cached_property
-    def halfspaces(self) -> tuple[Halfspace, ...]:
-        """The constraints a'p <= b on several tasks."""
-        return tuple(row for row in self._rows if isinstance(row, Halfspace) and not _is_cap(row))
-
-    @cached_property
-    def balls(self) -> tuple[Ball, ...]:
-        """The constraints KL(p || centre) <= r."""
-        return tuple(row for row in self._rows if isinstance(row, Ball))
-
-    @property
-    def coupling_rows(self) -> Rows:
-        """The constraints on several tasks: half-spaces, then balls."""
-        return [*self.halfspaces, *self.balls]
-
-    @property
-    def only_bounds(self) -> bool:
-        """Whether bounds on single tasks are all that mixtures must keep."""
-        return not self.coupling_rows
-
     def changed(self, **fields: Any) -> TaskNetwork:
         """This network with some of its constructor's arguments replaced."""
-        kept = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        if self.constraints and set(fields) <= ENERGY_FIELDS:  # the same mixtures: known to be feasible
-            made = TaskNetwork(**(kept | fields | {"constraints": ()}))
-            object.__setattr__(made, "constraints", self.constraints)
-            return made
-        return TaskNetwork(**(kept | fields))
+        kept = {name: getattr(self, name) for name in ENERGY_FIELDS}
+        if "names" in fields:
+            kept |= {name: getattr(self, name) for name in FEASIBLE_FIELDS}
+            return TaskNetwork(**(kept | fields))
+        within = {name: fields.pop(name) for name in FEASIBLE_FIELDS if name in fields}
+        feasible = self.feasible.changed(**within)
+        values = kept | fields
+        made = object.__new__(TaskNetwork)  # the same mixtures are known to be feasible: not checked again
+        utility = array(values.pop("utility"), "utility", ndim=1)
+        checked_names(self.names, len(utility))
+        made._set(self.names, utility, **values)
+        object.__setattr__(made, "feasible", feasible)
+        return made
 
-    def energy(self, mixture: ArrayLike) -> float:
-        """E(p) in float64."""
-        p = np.asarray(mixture, dtype=np.float64)
-        value = -self.beta * (self.utility @ p) + 0.5 * self.lam * (p @ self.similarity @ p)
-        if self.tau > 0.0:
-            value += self.tau * relative_entropy(p, self.prior).sum()
-        return float(value)
+    def smooth(self, p: FloatArray) -> float:
+        """-beta u'p + 1/2 lam p'Sp."""
+        return float(-self.beta * (self.utility @ p) + 0.5 * self.lam * (p @ self.similarity @ p))
 
-    def gradient(self, mixture: ArrayLike) -> FloatArray:
-        """(n,) the gradient of E at p; -inf where tau > 0 and a weight is 0."""
-        p = np.asarray(mixture, dtype=np.float64)
-        gradient = -self.beta * self.utility + self.lam * (self.similarity @ p)
-        if self.tau > 0.0:
-            with np.errstate(divide="ignore", invalid="ignore"):  # a weight of -1e-12 has no logarithm: nan
-                gradient = gradient + self.tau * (np.log(p / self.prior) + 1.0)
-        return np.asarray(gradient, dtype=np.float64)
+    def smooth_gradient(self, p: FloatArray) -> FloatArray:
+        """-beta u + lam Sp."""
+        return np.asarray(-self.beta * self.utility + self.lam * (self.similarity @ p))
+
+    def smooth_hessian(self, p: FloatArray) -> FloatArray:
+        """lam S."""
+        return np.asarray(self.lam * self.similarity)
 
     @cached_property
     def curvature(self) -> float:
@@ -198,16 +165,15 @@ class TaskNetwork:
         basis = helmert(len(self))
         return float(np.linalg.eigvalsh(basis @ self.similarity @ basis.T)[0])
 
-    def violation(self, mixture: ArrayLike) -> float:
-        """The largest amount by which p breaks a bound, the sum or a constraint; 0 where it breaks none.
+    @property
+    def concavity(self) -> float:
+        """lam times how far S is from positive semidefinite on the sum-zero subspace."""
+        return self.lam * max(0.0, -self.curvature) if self.lam > 0.0 else 0.0
 
-        For a constraint a'p <= b that is (a'p - b) / max |a|; for one on a divergence, nats.
-        """
-        p = np.asarray(mixture, dtype=np.float64)
-        broken = [abs(p.sum() - 1.0), (self.lower - p).max(), (p - self.upper).max(), 0.0]
-        broken += [(row.coefficients @ p - row.limit) / np.abs(row.coefficients).max() for row in self.halfspaces]
-        broken += [ball.divergence(p) - ball.limit for ball in self.balls]
-        return float(max(broken))
+    @property
+    def scale(self) -> float:
+        """1, or the largest utility term where that is larger."""
+        return max(1.0, abs(self.beta) * float(np.abs(self.utility).max()))
 
     @overload
     def levels(self, quanta: int, cap: int | None = None) -> LevelsNetwork: ...
@@ -228,16 +194,6 @@ class TaskNetwork:
         if quanta is None:
             return free_levels(self, 1 if cap is None else cap)
         return LevelsNetwork(self, quanta, quanta if cap is None else cap)
-
-
-def _is_cap(row: Halfspace) -> bool:
-    return int(np.count_nonzero(row.coefficients)) == 1 and float(row.coefficients.max()) == 1.0
-
-
-def relative_entropy(p: FloatArray, q: FloatArray) -> FloatArray:
-    """p log(p / q) elementwise in nats, with 0 log 0 = 0."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(p > 0.0, p * np.log(p / q), 0.0)
 
 
 def balanced_beta(utility: ArrayLike, similarity: ArrayLike, *, lam: float = 1.0, rho: float = DEFAULT_RHO) -> float:

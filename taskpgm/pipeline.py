@@ -11,13 +11,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from taskpgm.affinity import ExponentialSimilarity, LinearSimilarity, Similarity, estimate_affinity
 from taskpgm.base import Base, locate_base
+from taskpgm.building import coverage_network, prior_of
 from taskpgm.config import EnergySettings, FeasibleSettings, MixtureSettings, ProbeSettings, RunConfig, TrainingSettings
-from taskpgm.feasible import FeasibleSet, feasible_set
-from taskpgm.inference import SimplexQP, solve
+from taskpgm.coverage import CoverageNetwork
+from taskpgm.feasible import FeasibleSet
+from taskpgm.feasible_settings import Allowed, feasible_set
+from taskpgm.forecasting import forecast
+from taskpgm.inference import convex_method, solve
 from taskpgm.mixture import FORMAT, Mixture
 from taskpgm.network import TaskNetwork, balanced_beta
 from taskpgm.progress import Progress, silent
@@ -28,7 +30,7 @@ from taskpgm.types import FloatArray, InputError, TaskSet
 from taskpgm.uncertainty import bootstrap
 from taskpgm.utilities import HeldoutGain, Learnability, Representativeness, Supplied, Utility
 
-SCHEMA = 2
+SCHEMA = 3
 MIXTURE_FILE = "mixture.json"
 REPLICATES = 200  # of the evidence, for error bars
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "numpy", "cvxpy", "clarabel", "taskpgm")
@@ -100,22 +102,28 @@ def mix(
     sizes = {task.name: task.size for task in tokenised}
     _check_names(tasks, energy)
     allowed = feasible_set(feasible, tasks.names, sizes, amounts.unit, amounts.budget)
-    nothing = np.zeros(len(tasks)), np.eye(len(tasks)), 0.0
-    build_network(tasks.names, *nothing, energy, allowed)  # what clashes is said before hours of training, not after
+    FeasibleSet(tasks.names, *allowed)  # what clashes is said before hours of training, not after
+    prior_of(energy, tasks.names)
     experts = train_tokenised(tokenised, base, out, training, probes, progress)
     predictions = predict_tokenised(experts, tokenised, probes, progress)
     affinity = estimate_affinity(predictions, utility=_utility(energy), similarity=_similarity(energy))
-    network = build_network(tasks.names, affinity.utility, affinity.similarity, energy.beta, energy, allowed)
-    spread = bootstrap(
-        affinity,
-        network,
-        replicates=REPLICATES,
-        seed=training.seed,
-        utility=_utility(energy),
-        similarity=_similarity(energy),
-        rho=energy.rho if energy.beta is None else None,
-    )
-    solution = solve(network, SimplexQP())
+    network: TaskNetwork | CoverageNetwork
+    if energy.kind == "coverage":
+        losses = experts.curves()
+        network, findings = coverage_network(losses, energy, allowed, sizes, amounts.unit, amounts.budget)
+        spread = bootstrap(losses, network, replicates=REPLICATES, seed=training.seed)
+    else:
+        network = build_network(tasks.names, affinity.utility, affinity.similarity, energy.beta, energy, allowed)
+        spread = bootstrap(
+            affinity,
+            network,
+            replicates=REPLICATES,
+            seed=training.seed,
+            utility=_utility(energy),
+            similarity=_similarity(energy),
+            rho=energy.rho if energy.beta is None else None,
+        )
+    solution = solve(network, convex_method(network))
     details = {
         "key": key,
         **provenance,
@@ -127,6 +135,10 @@ def mix(
         "uncertainty": spread.as_dict(),
         "dropped_examples": {task.name: task.dropped for task in tokenised if task.dropped},
     }
+    if isinstance(network, CoverageNetwork):
+        details["findings"] = [{"task": each.task, "kind": each.kind, "text": each.text} for each in findings]
+        if solution.point is not None:
+            details["forecast"] = forecast(network, solution).as_dict()
     if solution.point is not None and feasible != FeasibleSettings(floor=feasible.floor):
         details["constraints"] = prices(network, solution).as_dict()
     mixture = Mixture.from_solution(network, solution, unit=amounts.unit, sizes=sizes, details=details)
@@ -140,7 +152,7 @@ def build_network(
     similarity: FloatArray,
     beta: float | None,
     energy: EnergySettings,
-    allowed: FeasibleSet,
+    allowed: Allowed,
 ) -> TaskNetwork:
     """The network that the settings describe over some potentials; beta is balanced where it is None."""
     if beta is None:
@@ -152,22 +164,12 @@ def build_network(
         names,
         beta=beta,
         lam=energy.lam,
-        tau=energy.tau,
-        prior=_prior(energy, names),
+        tau=energy.tau or 0.0,
+        prior=prior_of(energy, names),
         lower=lower,
         upper=upper,
         constraints=constraints,
     )
-
-
-def _prior(energy: EnergySettings, names: tuple[str, ...]) -> list[float] | None:
-    if energy.prior is None:
-        return None
-    missing = [name for name in names if name not in energy.prior]
-    if missing:
-        raise InputError(f"energy.prior: no share for task {missing[0]!r}; every task needs a positive one.")
-    total = sum(energy.prior.values())
-    return [energy.prior[name] / total for name in names]
 
 
 def _utility(energy: EnergySettings) -> Utility:

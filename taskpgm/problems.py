@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from taskpgm.coverage import CoverageNetwork
 from taskpgm.judge import Problem
 from taskpgm.network import TaskNetwork
 from taskpgm.pairwise import PairwiseNetwork
@@ -20,6 +21,8 @@ MIXTURE_FILE = "mixture.json"
 
 def load_model(path: Path) -> TaskNetwork | PairwiseNetwork:
     """The network in a run's folder, in a mixture.json, or in a model file.
+
+    Of a coverage energy it is the pairwise network that agrees with it to second order at the file's mixture.
 
     Raises:
         InputError: none of these, or a file that cannot be used.
@@ -34,7 +37,10 @@ def load_model(path: Path) -> TaskNetwork | PairwiseNetwork:
         if not (path / MIXTURE_FILE).is_file():
             raise InputError(f"{path}: holds no {MIXTURE_FILE}: finish the run first (taskpgm run ... --out {path}).")
         path = path / MIXTURE_FILE
-    return Mixture.from_json(path).network
+    mixture = Mixture.from_json(path)
+    if isinstance(mixture.network, CoverageNetwork):
+        return mixture.network.expand(list(mixture.weights.values()))
+    return mixture.network
 
 
 def discrete_problems(

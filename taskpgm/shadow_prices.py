@@ -18,10 +18,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from taskpgm.constraints import Halfspace
-from taskpgm.explanation import AT_BOUND, budget_price, given_mixture, multipliers_of, priced_slopes
+from taskpgm.explanation import AT_BOUND, Explained, budget_price, given_mixture, multipliers_of, priced_slopes
 from taskpgm.infeasible import bounds_as_rows
-from taskpgm.inference import SimplexQP, solve
-from taskpgm.network import TaskNetwork
+from taskpgm.inference import convex_method, solve
 from taskpgm.types import FloatArray, Solution
 
 WORTH_TELLING = 1e-9
@@ -49,7 +48,7 @@ class Price:
 class Prices:
     """energy: of the constrained mixture. binding: dearest first. without: the best mixture with no constraints."""
 
-    network: TaskNetwork
+    network: Explained
     energy: float
     binding: tuple[Price, ...]
     without: Solution
@@ -75,7 +74,7 @@ class Prices:
         return "\n".join(lines)
 
 
-def prices(network: TaskNetwork, solution: Solution | ArrayLike) -> Prices:
+def prices(network: Explained, solution: Solution | ArrayLike) -> Prices:
     """The price of every constraint and bound that binds at a minimiser.
 
     Raises:
@@ -86,17 +85,17 @@ def prices(network: TaskNetwork, solution: Solution | ArrayLike) -> Prices:
     binding = [price for price in found if price.saving > WORTH_TELLING]
     binding.sort(key=_saving, reverse=True)
     free = network.changed(lower=0.0, upper=1.0, constraints=())
-    return Prices(network, network.energy(p), tuple(binding), solve(free, SimplexQP()))
+    return Prices(network, network.energy(p), tuple(binding), solve(free, convex_method(free)))
 
 
-def _of_rows(network: TaskNetwork, p: FloatArray) -> list[Price]:
+def _of_rows(network: Explained, p: FloatArray) -> list[Price]:
     found = []
     for row, price in zip(network.coupling_rows, multipliers_of(network, p).tolist(), strict=True):
         found.append(Price(row.name, price, row.unit, row.step))
     return found
 
 
-def _of_bounds(network: TaskNetwork, p: FloatArray) -> list[Price]:
+def _of_bounds(network: Explained, p: FloatArray) -> list[Price]:
     """A task at its bound would gain by how much its slope differs from the others'."""
     movable = network.lower < network.upper
     excess = np.where(movable, priced_slopes(network, p) - budget_price(network, p), 0.0)
@@ -109,7 +108,7 @@ def _of_bounds(network: TaskNetwork, p: FloatArray) -> list[Price]:
     return found
 
 
-def _single(network: TaskNetwork) -> list[Halfspace]:
+def _single(network: Explained) -> list[Halfspace]:
     """Bounds and caps on single tasks, each under the name it was given."""
     capped = np.ones(len(network))
     for cap in network.caps:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from taskpgm.comparison import Row
+    from taskpgm.coverage import CoverageNetwork
     from taskpgm.mixture import Mixture
     from taskpgm.network import TaskNetwork
 
@@ -69,18 +70,17 @@ def print_mixture(mixture: Mixture) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from taskpgm.mixture import most_alike
-
     network, sizes = mixture.network, mixture.sizes
     total = sum(size.tokens for size in sizes.values()) if sizes else 0
     table = Table(title=f"Mixture (shares of the budget in {mixture.unit})" if sizes else "Mixture")
     table.add_column("task", overflow="fold")
     uncertainty = mixture.details.get("uncertainty")
     headings = (*(("examples", "by size") if sizes else ()), "weight", *(("95 %",) if uncertainty else ()))
-    for heading in (*headings, "x uniform", "utility"):
+    own_headings, last_heading, own_columns = _columns(mixture)
+    for heading in (*headings, "x uniform", *own_headings):
         table.add_column(heading, justify="right")
-    table.add_column("most alike", overflow="fold")
-    for i, (name, (other, alike)) in enumerate(zip(network.names, most_alike(network), strict=True)):
+    table.add_column(last_heading, overflow="fold")
+    for name, (*numbers, partner) in zip(network.names, own_columns, strict=True):
         weight = mixture.weights[name]
         table.add_row(
             Text(name),
@@ -88,10 +88,30 @@ def print_mixture(mixture: Mixture) -> None:
             f"{weight:.1%}",
             *((_interval(uncertainty, name),) if uncertainty else ()),
             f"{weight * len(network):.2f}{_mark(uncertainty, name)}",
-            f"{network.utility[i]:.3f}",
-            Text(f"{other} ({alike:.2f})"),
+            *numbers,
+            Text(partner),
         )
     Console(width=None if sys.stdout.isatty() else LOG_WIDTH).print(table)
+
+
+def _columns(mixture: Mixture) -> tuple[tuple[str, ...], str, list[tuple[str, ...]]]:
+    """(headings of numbers, heading of the task that is nearest, a row of both for each task) of either energy."""
+    from taskpgm.coverage import CoverageNetwork
+    from taskpgm.forecasting import forecast
+    from taskpgm.mixture import most_alike
+
+    network = mixture.network
+    if not isinstance(network, CoverageNetwork):
+        rows = zip(network.utility, most_alike(network.names, network.similarity), strict=True)
+        return ("utility",), "most alike", [(f"{u:.3f}", f"{other} ({alike:.2f})") for u, (other, alike) in rows]
+    told = forecast(network, list(mixture.weights.values()))
+    helpers = most_alike(network.names, network.transfer.T)
+    lines = zip(told.start, told.losses, told.interval, helpers, strict=True)
+    cells: list[tuple[str, ...]] = [
+        (f"{start:.3f}", f"{loss:.3f}", f"{low:.2f} to {high:.2f}", f"{other} ({worth:.2f})")
+        for start, loss, (low, high), (other, worth) in lines
+    ]
+    return ("untrained", "forecast", "95 %"), "learns most from", cells
 
 
 def _interval(uncertainty: Mapping[str, Any], name: str) -> str:
@@ -108,12 +128,13 @@ def _mark(uncertainty: Mapping[str, Any] | None, name: str) -> str:
 
 def print_energy(mixture: Mixture) -> None:
     """What was minimised, and what is proved about the answer."""
+    from taskpgm.coverage import CoverageNetwork
+
     network = mixture.network
-    least = float(network.lower.min())
-    utility = mixture.details.get("utility", "supplied")
-    similarity = mixture.details.get("similarity", "supplied")
-    print(f"Energy: utility {utility}, similarity {similarity}, {_terms(network)}, every weight at least {least:.4g}.")
-    _print_caution(network, utility)
+    if isinstance(network, CoverageNetwork):
+        _print_coverage(mixture, network)
+    else:
+        _print_pairwise(mixture, network)
     _print_uncertainty(mixture.details.get("uncertainty"))
     _print_constraints(mixture.details.get("constraints"), mixture.energy)
     if mixture.status == "optimal":
@@ -122,18 +143,43 @@ def print_energy(mixture: Mixture) -> None:
         print(f"NOT certified ({mixture.status}): the gap is {mixture.gap:.2g}.")
 
 
+def _print_pairwise(mixture: Mixture, network: TaskNetwork) -> None:
+    least = float(network.lower.min())
+    utility = mixture.details.get("utility", "supplied")
+    similarity = mixture.details.get("similarity", "supplied")
+    print(f"Energy: utility {utility}, similarity {similarity}, {_terms(network)}, every weight at least {least:.4g}.")
+    _print_caution(network, utility)
+
+
+def _print_coverage(mixture: Mixture, network: CoverageNetwork) -> None:
+    """The energy, and the forecast of the mean loss next to that of the uniform mixture."""
+    from taskpgm.forecasting import forecast
+
+    least, n = float(network.lower.min()), len(network)
+    print(
+        f"Energy: expected loss after {network.budget:.4g} {mixture.unit} by learning curves, tau {network.tau:.4g},"
+        f" every weight at least {least:.4g}."
+    )
+    ours, even = forecast(network, list(mixture.weights.values())), forecast(network, [1.0 / n] * n)
+    saved = float(network.target_weights @ ours.doubling)
+    print(
+        f"Forecast: a mean loss of {ours.mean:.4g} nats per target token, {even.mean:.4g} with the uniform mixture;"
+        f" twice the budget would take off {saved:.2g} more."
+    )
+    for finding in mixture.details.get("findings", ()):
+        print(f"Beware: {finding['text']}")
+
+
 def _print_uncertainty(uncertainty: Mapping[str, Any] | None) -> None:
     """What the intervals in the table hold, and what would narrow them."""
     if not uncertainty:
         return
-    print(
-        "95 %: where weights lie when the probes are drawn again; what another training run would change is not in it."
-    )
+    more = uncertainty["probes_to_halve"]
+    drawn = "learning curves are drawn from what the snapshots leave open" if more is None else "probes are drawn again"
+    print(f"95 %: where weights lie when the {drawn}; what another training run would change is not in it.")
     if uncertainty["undecided"]:
-        more = uncertainty["probes_to_halve"]
-        print(
-            f"? marks what the probes leave open: more or less than uniform. {more} more a task would halve the widths."
-        )
+        halve = "" if more is None else f" {more} more probes a task would halve the widths."
+        print(f"? marks what the evidence leaves open: more or less than uniform.{halve}")
 
 
 def _print_constraints(constraints: Mapping[str, Any] | None, energy: float) -> None:

@@ -173,6 +173,20 @@ class Predictions:
 
 
 @dataclass(frozen=True, eq=False)
+class LossCurves:
+    """The losses of every expert on every task's probes, during its training.
+
+    names: (n,). examples, target_tokens: (n, S) exposure of expert i at its snapshots. losses: (n, S, n) nats per
+    target token: [expert, snapshot, task]. Snapshot 0 is the base model, the same for all experts.
+    """
+
+    names: tuple[str, ...]
+    examples: IntArray
+    target_tokens: IntArray
+    losses: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
 class Blocks:
     """The evidence of an affinity cut into blocks of whole probes, so that it can be drawn again from itself.
 

@@ -19,10 +19,12 @@ from typing import Any
 import numpy as np
 
 from taskpgm.affinity import ExponentialSimilarity, Similarity
-from taskpgm.inference import PairwiseFrankWolfe, SimplexQP, solve
+from taskpgm.coverage import CoverageNetwork
+from taskpgm.curve_uncertainty import drawn_mixtures
+from taskpgm.inference import CoverageProgram, PairwiseFrankWolfe, SimplexQP, solve
 from taskpgm.inference.method import Method
 from taskpgm.network import TaskNetwork, balanced_beta
-from taskpgm.types import Affinity, Blocks, FloatArray, InputError, IntArray, readonly
+from taskpgm.types import Affinity, Blocks, FloatArray, InputError, IntArray, LossCurves, readonly
 from taskpgm.utilities import Learnability, Utility
 
 LEVEL = 0.95
@@ -31,12 +33,15 @@ FLOOR_TOLERANCE = 1e-9
 
 @dataclass(frozen=True, eq=False)
 class Spread:
-    """How mixtures vary with the evidence. mixture: (n,) of all of it; replicates: (R, n) of the draws."""
+    """How mixtures vary with the evidence. mixture: (n,) of all of it; replicates: (R, n) of the draws.
 
-    network: TaskNetwork
+    probes_per_task: None where what varies is not a sample of probes but what learning curves leave open.
+    """
+
+    network: TaskNetwork | CoverageNetwork
     mixture: FloatArray
     replicates: FloatArray
-    probes_per_task: float
+    probes_per_task: float | None
 
     def interval(self, level: float = LEVEL) -> FloatArray:
         """(n, 2) the percentile interval of each weight, widened to hold the mixture itself."""
@@ -89,14 +94,14 @@ class Spread:
         }
 
     @property
-    def probes_to_halve(self) -> int:
+    def probes_to_halve(self) -> int | None:
         """How many more probes a task would halve the intervals: widths fall with the root of their number."""
-        return int(np.ceil(3.0 * self.probes_per_task))
+        return None if self.probes_per_task is None else int(np.ceil(3.0 * self.probes_per_task))
 
 
 def bootstrap(
-    affinity: Affinity | Sequence[Affinity],
-    network: TaskNetwork,
+    evidence: Affinity | Sequence[Affinity] | LossCurves,
+    network: TaskNetwork | CoverageNetwork,
     *,
     replicates: int = 1000,
     seed: int = 0,
@@ -107,16 +112,19 @@ def bootstrap(
     """Mixtures of evidence drawn again.
 
     Args:
-        affinity: from `estimate_affinity`; or several, of experts trained with several seeds, which are then drawn too.
+        evidence: an affinity from `estimate_affinity`; or several, of experts trained with several seeds, which are
+            then drawn too. For a CoverageNetwork the experts' losses (see `taskpgm.curve_uncertainty`).
         network: the network of that evidence, whose energy weights, bounds and prior every replicate keeps.
         replicates, seed: how many draws, and of which generator.
         utility, similarity: the rules that the affinity was made with; the defaults of `estimate_affinity`.
         rho: where given, beta is balanced anew for every draw, as `TaskNetwork.from_affinity` does.
 
     Raises:
-        InputError: an affinity without blocks, or of other tasks than the network's.
+        InputError: an affinity without blocks, evidence of another kind, or of other tasks than the network's.
     """
-    affinities = [affinity] if isinstance(affinity, Affinity) else list(affinity)
+    if isinstance(network, CoverageNetwork) or isinstance(evidence, LossCurves):
+        return _of_curves(evidence, network, replicates, seed)
+    affinities = [evidence] if isinstance(evidence, Affinity) else list(evidence)
     blocks = [_blocks(each, network) for each in affinities]
     rules = (utility or Learnability(), similarity or ExponentialSimilarity())
     rng = np.random.default_rng(seed)
@@ -131,6 +139,14 @@ def bootstrap(
     mixture = _mixture(network, method)
     probes = np.mean([len(np.unique(each.scores.context_probe)) / len(network) for each in blocks])
     return Spread(network, readonly(mixture, np.float64), readonly(found, np.float64), float(probes))
+
+
+def _of_curves(evidence: object, network: TaskNetwork | CoverageNetwork, replicates: int, seed: int) -> Spread:
+    if not (isinstance(evidence, LossCurves) and isinstance(network, CoverageNetwork)):
+        raise InputError("the evidence of a CoverageNetwork is the experts' losses, that of a TaskNetwork an affinity.")
+    mixture = _mixture(network, CoverageProgram())
+    found = drawn_mixtures(evidence, network, mixture, replicates, seed)
+    return Spread(network, readonly(mixture, np.float64), readonly(found, np.float64), None)
 
 
 def _blocks(affinity: Affinity, network: TaskNetwork) -> Blocks:
@@ -183,7 +199,7 @@ def _like(network: TaskNetwork, utility: FloatArray, similarity: FloatArray, bet
     return network.changed(utility=utility, similarity=similarity, beta=beta)
 
 
-def _mixture(network: TaskNetwork, method: Method) -> FloatArray:
+def _mixture(network: TaskNetwork | CoverageNetwork, method: Method) -> FloatArray:
     solution = solve(network, method)
     if solution.point is None:
         raise InputError(f"a replicate cannot be solved: {solution.message}")

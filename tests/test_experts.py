@@ -43,22 +43,22 @@ def forbidden(*args: Any, **kwargs: Any) -> None:
 
 def test_experts_learn_their_own_task(trained: Experts) -> None:
     for i in range(3):
-        losses = trained.curve(i).losses
+        losses = trained.curves().losses[i]
         assert losses[-1, i] < 0.85 * losses[0, i]
 
 
 def test_curves_hold_exposure_and_losses_on_every_task(trained: Experts, tasks: TaskSet) -> None:
     probes = make_probes(tokenize_for(tasks, trained.base, PROBES), 4)
     start = task_losses(load_model(trained.base.path), probes, 8)
+    curves = trained.curves()
+    assert curves.names == tasks.names
     for i in range(3):
-        curve = trained.curve(i)
-        assert curve.names == tasks.names
-        assert curve.steps == (0, 1, 2, 3, 4, 6, 8, 10)  # 2 %, 5 % and 10 % of ten steps are steps 0, 0 and 1
-        assert curve.examples == tuple(4 * step for step in curve.steps)
-        assert curve.target_tokens == tuple(4 * 4 * step for step in curve.steps)  # three letters and the end token
-        assert curve.losses.shape == (8, 3)
-        assert np.allclose(curve.losses[0], start)
-        assert np.allclose(curve.losses[-1], task_losses(trained.load(i), probes, 8), atol=1e-6)
+        steps = [0, 1, 2, 3, 4, 6, 8, 10]  # 2 %, 5 % and 10 % of ten steps are steps 0, 0 and 1
+        assert curves.examples[i].tolist() == [4 * step for step in steps]
+        assert curves.target_tokens[i].tolist() == [4 * 4 * step for step in steps]  # three letters and the end token
+        assert curves.losses[i].shape == (8, 3)
+        assert np.allclose(curves.losses[i, 0], start)
+        assert np.allclose(curves.losses[i, -1], task_losses(trained.load(i), probes, 8), atol=1e-6)
 
 
 def test_loss_is_on_target_tokens_only() -> None:
@@ -87,7 +87,7 @@ def test_nothing_is_trained_twice(
     reordered = TaskSet(tuple(reversed(tasks.tasks)))
     swapped = tp.train_experts(reordered, model, trained.out, training=TRAINING, probes=PROBES)
     assert swapped.directories == tuple(reversed(trained.directories))
-    assert np.array_equal(swapped.curve(0).losses, trained.curve(2).losses[:, ::-1])
+    assert np.array_equal(swapped.curves().losses[0], trained.curves().losses[2][:, ::-1])
     other = TRAINING.model_copy(update={"learning_rate": 0.02})
     with pytest.raises(AssertionError, match="already done"):
         tp.train_experts(tasks, model, trained.out, training=other, probes=PROBES)
@@ -184,9 +184,10 @@ def test_lora_experts_are_small_and_differ_from_the_base(tasks: TaskSet, model: 
     predictions = tp.predict(trained, tasks, PROBES)
     assert np.all(tp.estimate_affinity(predictions).divergence[~np.eye(3, dtype=bool)] > 1e-6)
     probes = make_probes(tokenize_for(tasks, trained.base, PROBES), 4)
+    losses = trained.curves().losses
     for i in range(3):
-        assert np.allclose(trained.curve(i).losses[-1], task_losses(trained.load(i), probes, 8), atol=1e-6)
-        assert trained.curve(i).losses[-1, i] < trained.curve(i).losses[0, i]
+        assert np.allclose(losses[i, -1], task_losses(trained.load(i), probes, 8), atol=1e-6)
+        assert losses[i, -1, i] < losses[i, 0, i]
 
 
 def test_equal_tasks_share_an_expert_and_are_at_distance_zero(tmp_path: Path) -> None:

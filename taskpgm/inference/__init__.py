@@ -6,6 +6,7 @@ MARGINAL_METHODS). The contract tests take it from there.
 
 from taskpgm.inference.annealing import GibbsMap, SimulatedAnnealing
 from taskpgm.inference.branch_and_bound import BranchAndBound
+from taskpgm.inference.coverage_program import CoverageProgram
 from taskpgm.inference.critical_line import CriticalLine
 from taskpgm.inference.doubly_nonnegative import DoublyNonnegative
 from taskpgm.inference.driver import solve
@@ -27,7 +28,7 @@ from taskpgm.inference.pgmpy_exact import PgmpyElimination, PgmpyJunctionTree
 from taskpgm.inference.pgmpy_marginals import PgmpyGibbs, PgmpyJunctionTreeMarginals
 from taskpgm.inference.pgmpy_mplp import PgmpyMplp
 from taskpgm.inference.rounding import LargestRemainder
-from taskpgm.inference.router import Choice, best_method
+from taskpgm.inference.router import Choice, best_method, convex_method
 from taskpgm.inference.simplex_qp import SimplexQP
 from taskpgm.inference.swap_search import SwapSearch
 from taskpgm.inference.sweep import solve_many
@@ -36,6 +37,7 @@ from taskpgm.inference.tree_reweighted import TreeReweighted, TreeReweightedMax
 
 METHODS: tuple[Method, ...] = (
     SimplexQP(),
+    CoverageProgram(),
     CriticalLine(),
     PairwiseFrankWolfe(),
     MirrorDescent(),
@@ -78,6 +80,7 @@ __all__ = [
     "Answer",
     "BranchAndBound",
     "Choice",
+    "CoverageProgram",
     "CriticalLine",
     "Deadline",
     "DoublyNonnegative",
@@ -114,6 +117,7 @@ __all__ = [
     "TreeReweighted",
     "TreeReweightedMax",
     "best_method",
+    "convex_method",
     "marginals",
     "solve",
     "solve_many",

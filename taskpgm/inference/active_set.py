@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from taskpgm.energy import MixtureEnergy
 from taskpgm.judge import certificate
-from taskpgm.network import TaskNetwork
 from taskpgm.types import FloatArray
 
 SMALLEST_START = 1e-9
@@ -20,12 +20,7 @@ LEAST_WEIGHT = 1e-300
 NEWTON_STEPS = 60
 
 
-def energy_scale(network: TaskNetwork) -> float:
-    """What a gap is small against: 1, or the largest utility term where that is larger."""
-    return max(1.0, abs(network.beta) * float(np.abs(network.utility).max()))
-
-
-def into_bounds(point: FloatArray, network: TaskNetwork, free: Any = True) -> FloatArray:
+def into_bounds(point: FloatArray, network: MixtureEnergy, free: Any = True) -> FloatArray:
     """The nearest feasible mixture to a point: shift the free weights by a constant and clip, found by bisection.
 
     Weights that are not free stay as they are, unless the free ones cannot make up the sum.
@@ -54,7 +49,7 @@ def _exact_sum(point: FloatArray, lower: FloatArray, upper: FloatArray) -> Float
     return point
 
 
-def polish(network: TaskNetwork, start: FloatArray) -> FloatArray:
+def polish(network: MixtureEnergy, start: FloatArray) -> FloatArray:
     """Active-set Newton steps from a nearly optimal mixture, to a gap no larger than before but for rounding errors.
 
     Tasks strictly between their bounds are free. Each step minimises the energy's quadratic model over the free tasks
@@ -62,7 +57,7 @@ def polish(network: TaskNetwork, start: FloatArray) -> FloatArray:
     solved, the tasks whose bounds cost most are freed.
     """
     take_step = _entropic_step if network.tau > 0.0 else _quadratic_step
-    best, best_gap, solved = start, certificate(network, start).gap, 1e-15 * energy_scale(network)
+    best, best_gap, solved = start, certificate(network, start).gap, 1e-15 * network.scale
     p = start
     if network.tau > 0.0:
         p = _kl_projection(np.maximum(start, SMALLEST_START), network, np.full(len(p), True))
@@ -81,7 +76,7 @@ def polish(network: TaskNetwork, start: FloatArray) -> FloatArray:
     return best
 
 
-def _inside(network: TaskNetwork, p: FloatArray, margin: float = 0.0) -> Any:
+def _inside(network: MixtureEnergy, p: FloatArray, margin: float = 0.0) -> Any:
     """Which weights lie strictly between their bounds; a KL term keeps them off 0 and 1 by itself, rounding apart."""
     lower, upper = network.lower, network.upper
     if network.tau > 0.0:
@@ -89,13 +84,13 @@ def _inside(network: TaskNetwork, p: FloatArray, margin: float = 0.0) -> Any:
     return (p > lower + margin) & (p < upper - margin)
 
 
-def _on_bounds(p: FloatArray, network: TaskNetwork, held: Any) -> FloatArray:
+def _on_bounds(p: FloatArray, network: MixtureEnergy, held: Any) -> FloatArray:
     """The held tasks moved onto the bound that they are nearest to."""
     nearer_lower = p - network.lower < network.upper - p
     return np.where(held, np.where(nearer_lower, network.lower, network.upper), p)
 
 
-def _quadratic_step(network: TaskNetwork, p: FloatArray, free: Any) -> FloatArray:
+def _quadratic_step(network: MixtureEnergy, p: FloatArray, free: Any) -> FloatArray:
     """The Newton step without a KL term: exact unless a bound is in the way, and then up to that bound."""
     p = _on_bounds(p, network, ~free)
     if free.any():
@@ -106,12 +101,12 @@ def _quadratic_step(network: TaskNetwork, p: FloatArray, free: Any) -> FloatArra
     return into_bounds(p, network, free)
 
 
-def _entropic_step(network: TaskNetwork, p: FloatArray, free: Any) -> FloatArray:
+def _entropic_step(network: MixtureEnergy, p: FloatArray, free: Any) -> FloatArray:
     """The Newton step with a KL term, taken in the logarithms of the weights and halved until the energy falls."""
     if not free.any():
         return into_bounds(p, network)
     step, price = _kkt_step(network, p, free)
-    pull = network.lam * network.similarity[np.ix_(free, free)] @ step
+    pull = network.smooth_hessian(p)[np.ix_(free, free)] @ step
     move = np.zeros(len(p))  # d log p from its own row of the KKT system: accurate for the smallest weights too
     move[free] = np.clip(-(network.gradient(p)[free] + price + pull) / network.tau, -300.0, 300.0)
     energy = network.energy(p)
@@ -122,7 +117,7 @@ def _entropic_step(network: TaskNetwork, p: FloatArray, free: Any) -> FloatArray
     return p
 
 
-def _kkt_step(network: TaskNetwork, p: FloatArray, free: Any) -> tuple[FloatArray, float]:
+def _kkt_step(network: MixtureEnergy, p: FloatArray, free: Any) -> tuple[FloatArray, float]:
     """The step on the free tasks that minimises the quadratic model with the sum brought to 1, and its multiplier.
 
     With a KL term the variables are scaled by sqrt(p), which turns its Hessian tau / p into tau: well conditioned
@@ -131,7 +126,7 @@ def _kkt_step(network: TaskNetwork, p: FloatArray, free: Any) -> tuple[FloatArra
     count = int(free.sum())
     scale = np.sqrt(p[free]) if network.tau > 0.0 else np.ones(count)
     system = np.zeros((count + 1, count + 1))
-    system[:count, :count] = network.lam * network.similarity[np.ix_(free, free)] * np.outer(scale, scale)
+    system[:count, :count] = network.smooth_hessian(p)[np.ix_(free, free)] * np.outer(scale, scale)
     system[:count, :count] += network.tau * np.eye(count)
     system[:count, count] = system[count, :count] = scale
     right = np.append(-network.gradient(p)[free] * scale, 1.0 - p.sum())
@@ -139,7 +134,7 @@ def _kkt_step(network: TaskNetwork, p: FloatArray, free: Any) -> tuple[FloatArra
     return np.asarray(answer[:count] * scale), float(answer[count])
 
 
-def _kl_projection(weights: FloatArray, network: TaskNetwork, free: Any) -> FloatArray:
+def _kl_projection(weights: FloatArray, network: MixtureEnergy, free: Any) -> FloatArray:
     """The feasible mixture of least KL divergence from positive weights, the others kept: scale and clip the free."""
     lower, upper = np.maximum(network.lower[free], LEAST_WEIGHT), network.upper[free]
     logs, mass = np.log(np.maximum(weights[free], LEAST_WEIGHT)), 1.0 - weights[~free].sum()
@@ -156,7 +151,7 @@ def _kl_projection(weights: FloatArray, network: TaskNetwork, free: Any) -> Floa
     return into_bounds(p, network, free)
 
 
-def _update_free(network: TaskNetwork, p: FloatArray, free: Any) -> Any:
+def _update_free(network: MixtureEnergy, p: FloatArray, free: Any) -> Any:
     """Hold what has met a bound; if nothing has, free the giver and the taker whose exchange lowers E fastest."""
     inside = _inside(network, p)
     if inside.any() and not np.array_equal(inside, free):

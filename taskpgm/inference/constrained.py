@@ -17,9 +17,8 @@ from typing import Any
 import numpy as np
 
 from taskpgm.duals import multipliers, tangents
-from taskpgm.inference.active_set import energy_scale
+from taskpgm.energy import MixtureEnergy
 from taskpgm.judge import certificate
-from taskpgm.network import TaskNetwork
 from taskpgm.types import FloatArray
 
 STEPS = 60
@@ -28,11 +27,11 @@ FEASIBLE = 1e-10
 LEAST_WEIGHT = 1e-300
 
 
-def settle(network: TaskNetwork, start: FloatArray) -> FloatArray:
+def settle(network: MixtureEnergy, start: FloatArray) -> FloatArray:
     """The best of the mixtures on the way from a nearly optimal one: feasible, then of least certified gap."""
     p = np.clip(start, network.lower, network.upper)
     best, best_rank = p, _rank(network, p)
-    solved = 1e-15 * energy_scale(network)
+    solved = 1e-15 * network.scale
     matrix, limits = tangents(network, p)
     prices = multipliers(network, _finite(network.gradient(np.maximum(p, LEAST_WEIGHT))), matrix, limits)
     active = (limits - matrix @ p < NEAR) | (prices > NEAR)
@@ -50,14 +49,14 @@ def settle(network: TaskNetwork, start: FloatArray) -> FloatArray:
     return best
 
 
-def _rank(network: TaskNetwork, p: FloatArray) -> tuple[float, float]:
+def _rank(network: MixtureEnergy, p: FloatArray) -> tuple[float, float]:
     """By which mixtures are compared: how far they break constraints, where that matters, then their gap."""
     violation = network.violation(p)
     return (0.0 if violation <= FEASIBLE else violation, certificate(network, p).gap)
 
 
 def _step(
-    network: TaskNetwork, p: FloatArray, free: Any, active: Any, prices: FloatArray
+    network: MixtureEnergy, p: FloatArray, free: Any, active: Any, prices: FloatArray
 ) -> tuple[FloatArray, Any, float, FloatArray, bool]:
     """(mixture, who is still free, price of the sum, prices of the rows, whether the step was taken whole).
 
@@ -69,7 +68,7 @@ def _step(
     scale = np.sqrt(np.maximum(p[free], LEAST_WEIGHT)) if entropic > 0.0 else np.ones(count)
     border = np.vstack([np.ones(count), rows]) * scale
     system = np.zeros((count + len(border), count + len(border)))
-    system[:count, :count] = network.lam * network.similarity[np.ix_(free, free)] * np.outer(scale, scale)
+    system[:count, :count] = network.smooth_hessian(p)[np.ix_(free, free)] * np.outer(scale, scale)
     system[:count, :count] += entropic * np.eye(count)
     system[count:, :count], system[:count, count:] = border, border.T
     slope = _finite(network.gradient(np.maximum(p, LEAST_WEIGHT)))
@@ -93,7 +92,7 @@ def _step(
 
 
 def _updated(
-    network: TaskNetwork, p: FloatArray, free: Any, active: Any, total: float, prices: FloatArray
+    network: MixtureEnergy, p: FloatArray, free: Any, active: Any, total: float, prices: FloatArray
 ) -> tuple[Any, Any]:
     """Take in rows that are broken, let go of those with negative prices, and free tasks held at a bound that costs."""
     matrix, limits = tangents(network, p)
@@ -104,12 +103,12 @@ def _updated(
     return active, free | wrong
 
 
-def _entropy_weight(network: TaskNetwork, prices: FloatArray) -> float:
+def _entropy_weight(network: MixtureEnergy, prices: FloatArray) -> float:
     """How much of sum p log p is in the Lagrangian."""
     return network.tau + float(np.maximum(prices[len(network.halfspaces) :], 0.0).sum())
 
 
-def _inside(network: TaskNetwork, p: FloatArray, prices: FloatArray, margin: float) -> Any:
+def _inside(network: MixtureEnergy, p: FloatArray, prices: FloatArray, margin: float) -> Any:
     """Which weights lie between their bounds; logarithms keep them off 0 by themselves."""
     lower = network.lower
     if _entropy_weight(network, prices) > 0.0:

@@ -1,9 +1,10 @@
 """Entropic mirror descent: weights are multiplied by exp(-step x slope) and scaled back to a sum of 1.
 
+It takes what is smooth relative to the entropy (Lu, Freund & Nesterov 2018): with step 1 / L the energy never rises.
 For a channel's capacity and step 1 this is the Blahut-Arimoto iteration (Blahut 1972; Arimoto 1972), whose slopes give
 an upper and a lower bound at every step. Larger steps are tried as long as they help (Matz & Duhamel 2004). Bounds on
-the weights are kept by clipping the scaled weights, at the scale at which they add up to 1: the projection in
-relative entropy.
+the weights are kept by clipping the scaled weights, at the scale at which they add up to 1: the projection in relative
+entropy.
 
     solve(CapacityMixture(log_probs, lower=0.01), MirrorDescent())
 """
@@ -11,21 +12,24 @@ relative entropy.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 
 from taskpgm.capacity import CapacityMixture
+from taskpgm.coverage import CoverageNetwork
 from taskpgm.inference.method import Answer, Deadline, Domain, Method
 from taskpgm.judge import Problem, certificate
 from taskpgm.types import FloatArray
+
+Smooth: TypeAlias = CapacityMixture | CoverageNetwork
 
 
 @dataclass(frozen=True)
 class MirrorDescent(Method):
     """Stops at a certified `gap`, in nats; stats["steps"] counts the iterations."""
 
-    gap: float = 1e-9
+    gap: float = 1e-8
     steps: int = 20_000
 
     name: ClassVar[str] = "mirror-descent"
@@ -33,10 +37,12 @@ class MirrorDescent(Method):
     exact: ClassVar[bool] = True
 
     def refuses(self, problem: Problem) -> str | None:
-        return None if isinstance(problem, CapacityMixture) else "takes a CapacityMixture; for others use SimplexQP"
+        if isinstance(problem, CoverageNetwork):
+            return None if problem.only_bounds else "takes bounds on single tasks only: use CoverageProgram"
+        return None if isinstance(problem, CapacityMixture) else "takes a CapacityMixture or a CoverageNetwork"
 
-    def run(self, problem: CapacityMixture, deadline: Deadline, seed: int) -> Answer:
-        sure = 1.0 / problem.lam if problem.lam > 0.0 else 1.0
+    def run(self, problem: Smooth, deadline: Deadline, seed: int) -> Answer:
+        sure = 1.0 / problem.relative_smoothness if problem.relative_smoothness > 0.0 else 1.0
         p = kl_projection(np.zeros(len(problem)), problem)
         energy, step = problem.energy(p), sure
         for done in range(self.steps):
@@ -59,7 +65,7 @@ class MirrorDescent(Method):
         return Answer(p, finished=False, message=f"stopped after {self.steps} steps", stats={"steps": self.steps})
 
 
-def kl_projection(logs: FloatArray, problem: CapacityMixture) -> FloatArray:
+def kl_projection(logs: FloatArray, problem: Smooth) -> FloatArray:
     """(n,) the feasible mixture nearest in relative entropy to weights in proportion to exp(logs): clip(c exp(logs)).
 
     The sum of the clipped weights grows with log c, so that c is found by bisection.

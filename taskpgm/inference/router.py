@@ -14,8 +14,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from taskpgm.capacity import CapacityMixture
+from taskpgm.coverage import CoverageNetwork
+from taskpgm.energy import MixtureEnergy
 from taskpgm.factored import FactoredNetwork
 from taskpgm.inference.branch_and_bound import BranchAndBound
+from taskpgm.inference.coverage_program import CoverageProgram
 from taskpgm.inference.driver import canonical
 from taskpgm.inference.elimination import elimination_order
 from taskpgm.inference.exhaustive import Exhaustive
@@ -52,13 +55,22 @@ def best_method(problem: Problem) -> Choice:
     """
     if isinstance(problem, TaskNetwork):
         return _for_mixture(problem)
+    if isinstance(problem, CoverageNetwork):
+        return Choice(CoverageProgram(), "every learning curve is convex: a convex program, with certificate")
     if isinstance(problem, FactoredNetwork):
         return Choice(PairwiseFrankWolfe(), "similarities are given by features: only products with them are needed")
     if isinstance(problem, CapacityMixture):
         return Choice(MirrorDescent(), "mutual information is concave, and each step brings its own bounds")
     if isinstance(problem, LevelsNetwork):
         return _for_levels(problem)
-    return _for_pairwise(problem)
+    if isinstance(problem, PairwiseNetwork):
+        return _for_pairwise(problem)
+    raise InputError(f"no method is known for a {type(problem).__name__}.")
+
+
+def convex_method(network: MixtureEnergy) -> Method:
+    """The convex program for a kind of energy over mixtures."""
+    return CoverageProgram() if isinstance(network, CoverageNetwork) else SimplexQP()
 
 
 def _for_mixture(network: TaskNetwork) -> Choice:

@@ -14,7 +14,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from taskpgm.inference.active_set import energy_scale, into_bounds, polish
+from taskpgm.inference.active_set import into_bounds, polish
 from taskpgm.inference.constrained import settle
 from taskpgm.inference.convex_program import ConvexProgram
 from taskpgm.inference.method import DENSE, Answer, Deadline, Method
@@ -73,7 +73,7 @@ class SimplexQP(Method):
             gap = certificate(problem, point).gap
             if best is None or gap < best_gap:
                 best, best_gap = point, gap
-            solved = statuses[solver] == "optimal" and best_gap <= SOLVED_GAP * energy_scale(problem)
+            solved = statuses[solver] == "optimal" and best_gap <= SOLVED_GAP * problem.scale
             if solved or deadline.passed():
                 break
         finished = not deadline.passed()

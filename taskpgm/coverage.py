@@ -1,0 +1,206 @@
+"""The coverage energy: what every task will have learned under a mixture, from learning curves.
+
+For each target task j there is a factor over all tasks, its loss after the exposure that the mixture gives it:
+
+    E(p) = sum_j v_j loss_j(e_j(p)) + tau KL(p || q),       e_j(p) = T sum_i A_ij p_i / length_i
+
+T is the training budget, v_j how much the user cares for task j, and A_ij how much of an example of task i counts as an
+example of task j. The losses fall convexly, so E is convex; its minimiser predicts the loss of every task. Where losses
+fall with a power of effectively transferred data, Li, Liu & Xing (2025) mix by the same objective, fitted to runs on
+perturbed mixtures instead of to experts.
+
+    network = CoverageNetwork(curves, transfer, budget=8_000)
+    solution = solve(network, CoverageProgram())
+    network.losses(solution.point)      # (n,) what the run will reach, nats per target token
+    network.expand(solution.point)      # the pairwise network that agrees with it to second order there
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from taskpgm.checks import Bound, array, checked_finite, checked_names, checked_prior, checked_scalar
+from taskpgm.constraints import Constraint
+from taskpgm.energy import MixtureEnergy
+from taskpgm.feasible import FeasibleSet
+from taskpgm.learning_curves import LearningCurves
+from taskpgm.network import TaskNetwork
+from taskpgm.types import FloatArray, InputError, readonly
+
+ENERGY_FIELDS = ("curves", "transfer", "budget", "target_weights", "lengths", "tau", "prior")
+FEASIBLE_FIELDS = ("lower", "upper", "constraints")
+DEFAULT_TAU = 0.05
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class CoverageNetwork(MixtureEnergy):
+    """Expected losses over the simplex, with a pull towards a prior mixture.
+
+    Args:
+        curves: the tasks' learning curves, with exposures in examples.
+        transfer: (n, n) A, not negative: A[i, j] examples of task j are worth one of task i, as far as j can tell.
+        budget: T, the length of the training run in the unit of the weights.
+        target_weights: (n,) v, not negative, or by task name; scaled to add up to 1; equal where not given.
+        lengths: (n,) how many units one example of a task takes: 1 where weights are shares of examples, the mean
+            number of tokens where they are shares of tokens.
+        tau: the weight of the pull to the prior, nats of loss per nat of divergence. Without it, and without lower
+            bounds, a task family can be starved, which was seen to do harm.
+        prior: (n,) positive mixture; uniform where not given.
+        lower, upper, constraints: as in `FeasibleSet`.
+
+    Raises:
+        InputError: sizes that do not fit, numbers that are not finite or negative, bounds that clash.
+    """
+
+    curves: LearningCurves
+    transfer: FloatArray
+    budget: float
+    target_weights: FloatArray
+    lengths: FloatArray
+    tau: float
+    prior: FloatArray
+    feasible: FeasibleSet
+
+    def __init__(
+        self,
+        curves: LearningCurves,
+        transfer: ArrayLike,
+        budget: float,
+        *,
+        target_weights: ArrayLike | Mapping[str, float] | None = None,
+        lengths: ArrayLike | None = None,
+        tau: float = DEFAULT_TAU,
+        prior: ArrayLike | None = None,
+        lower: Bound = 0.0,
+        upper: Bound = 1.0,
+        constraints: tuple[Constraint, ...] = (),
+    ) -> None:
+        names = checked_names(curves.names, len(curves))
+        fields = {
+            "curves": curves,
+            "transfer": _checked_transfer(transfer, names),
+            "budget": _positive(budget, "budget"),
+            "target_weights": _checked_targets(target_weights, names),
+            "lengths": _checked_lengths(lengths, names),
+            "tau": checked_scalar(tau, "tau", 0.0),
+            "prior": checked_prior(prior, len(names)),
+            "feasible": FeasibleSet(names, lower, upper, constraints),
+        }
+        for field, value in fields.items():
+            object.__setattr__(self, field, value)
+
+    def changed(self, **fields: Any) -> CoverageNetwork:
+        """This network with some of its constructor's arguments replaced."""
+        kept = {name: getattr(self, name) for name in (*ENERGY_FIELDS, *FEASIBLE_FIELDS)}
+        if set(fields).isdisjoint(FEASIBLE_FIELDS):  # the same mixtures are known to be feasible: not checked again
+            made = CoverageNetwork(**(kept | fields | {"lower": 0.0, "upper": 1.0, "constraints": ()}))
+            object.__setattr__(made, "feasible", self.feasible)
+            return made
+        return CoverageNetwork(**(kept | fields))
+
+    @cached_property
+    def reach(self) -> FloatArray:
+        """(n, n) how many examples' worth of task j a whole budget of task i is: T A_ij / length_i."""
+        return readonly(self.budget * self.transfer / self.lengths[:, None], np.float64)
+
+    def exposures(self, mixture: ArrayLike) -> FloatArray:
+        """(n,) how many examples' worth of each task a mixture gives it."""
+        return np.asarray(np.asarray(mixture, dtype=np.float64) @ self.reach)
+
+    def losses(self, mixture: ArrayLike) -> FloatArray:
+        """(n,) the expected loss of every task, nats per target token."""
+        return self.curves.losses(self.exposures(mixture))
+
+    def smooth(self, p: FloatArray) -> float:
+        """sum_j v_j loss_j."""
+        return float(self.target_weights @ self.losses(np.maximum(p, 0.0)))
+
+    def smooth_gradient(self, p: FloatArray) -> FloatArray:
+        """(n,) reach (v slope)."""
+        return np.asarray(self.reach @ (self.target_weights * self.curves.slopes(self.exposures(np.maximum(p, 0.0)))))
+
+    def smooth_hessian(self, p: FloatArray) -> FloatArray:
+        """(n, n) reach diag(v bend) reach': positive semidefinite."""
+        bends = self.target_weights * self.curves.bends(self.exposures(np.maximum(p, 0.0)))
+        return np.asarray((self.reach * bends) @ self.reach.T)
+
+    @property
+    def relative_smoothness(self) -> float:
+        """An L with E(q) <= E(p) + gradient'(q - p) + L KL(q || p) for all mixtures.
+
+        v'Hv <= max H_ij |v|_1^2 <= 2 max H_ij KL (Pinsker), and the curves bend most without any exposure.
+        """
+        return float(self.smooth_hessian(np.zeros(len(self))).max()) + self.tau
+
+    @property
+    def concavity(self) -> float:
+        """None: every curve is convex."""
+        return 0.0
+
+    @property
+    def scale(self) -> float:
+        """1, or the mean loss without any training where that is larger."""
+        return max(1.0, float(self.target_weights @ self.curves.losses(np.zeros(len(self)))))
+
+    def expand(self, mixture: ArrayLike) -> TaskNetwork:
+        """The pairwise network with the same gradient and second derivatives at a mixture, and the same feasible set.
+
+        Its similarity is T^2 A diag(v loss'') A', positive semidefinite by construction; its energy differs from this
+        one's by a constant, to second order.
+        """
+        p = np.asarray(mixture, dtype=np.float64)
+        hessian = self.smooth_hessian(p)
+        network = TaskNetwork(
+            hessian @ p - self.smooth_gradient(p), hessian, self.names, tau=self.tau, prior=self.prior
+        )
+        object.__setattr__(network, "feasible", self.feasible)
+        return network
+
+
+def _positive(value: float, label: str) -> float:
+    number = checked_scalar(value, label, 0.0)
+    if number <= 0.0:
+        raise InputError(f"{label} = {number:g}: expected a positive number.")
+    return number
+
+
+def _checked_transfer(transfer: ArrayLike, names: tuple[str, ...]) -> FloatArray:
+    a, n = array(transfer, "transfer", ndim=2), len(names)
+    if a.shape != (n, n):
+        raise InputError(f"transfer: shape {a.shape[0]} x {a.shape[1]}, but there are {n} tasks.")
+    bad = np.argwhere(~(np.isfinite(a) & (a >= 0.0)))
+    if len(bad):
+        i, j = bad[0]
+        raise InputError(f"transfer from {names[i]!r} to {names[j]!r} is {a[i, j]}: expected a number, 0 or more.")
+    return a
+
+
+def _checked_targets(weights: ArrayLike | Mapping[str, float] | None, names: tuple[str, ...]) -> FloatArray:
+    if isinstance(weights, Mapping):
+        unknown = [name for name in weights if name not in names]
+        if unknown:
+            raise InputError(f"target weight for {unknown[0]!r}: there is no task of that name.")
+        weights = [weights.get(name, 0.0) for name in names]
+    v = array(np.ones(len(names)) if weights is None else weights, "target weights", ndim=1)
+    if len(v) != len(names):
+        raise InputError(f"target weights: {len(v)} numbers for {len(names)} tasks.")
+    checked_finite(v, "target weight", names)
+    if v.min() < 0.0 or v.sum() <= 0.0:
+        raise InputError("target weights: expected numbers that are not negative and not all 0.")
+    return v if abs(v.sum() - 1.0) <= 1e-12 else readonly(v / v.sum(), np.float64)
+
+
+def _checked_lengths(lengths: ArrayLike | None, names: tuple[str, ...]) -> FloatArray:
+    values = array(np.ones(len(names)) if lengths is None else lengths, "lengths", ndim=1)
+    if len(values) != len(names):
+        raise InputError(f"lengths: {len(values)} numbers for {len(names)} tasks.")
+    checked_finite(values, "length", names)
+    if values.min() <= 0.0:
+        raise InputError(f"length of task {names[int(values.argmin())]!r} is {values.min():g}: expected more than 0.")
+    return values

@@ -1,0 +1,61 @@
+"""Networks over mixtures as plain JSON values, for the files that prove a mixture again.
+
+network_from_dict(network_as_dict(network))     # the same energy over the same mixtures
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+from taskpgm.constraints import as_dict, from_dict
+from taskpgm.coverage import CoverageNetwork
+from taskpgm.learning_curves import LearningCurves
+from taskpgm.network import TaskNetwork
+
+Mixed: TypeAlias = TaskNetwork | CoverageNetwork
+
+
+def network_as_dict(network: Mixed) -> dict[str, Any]:
+    """Everything that determines the energy and the feasible set."""
+    common = {
+        "names": list(network.names),
+        "tau": network.tau,
+        "prior": network.prior.tolist(),
+        "lower": network.lower.tolist(),
+        "upper": network.upper.tolist(),
+        "constraints": [as_dict(constraint) for constraint in network.constraints],
+    }
+    if isinstance(network, CoverageNetwork):
+        return common | {
+            "kind": "coverage",
+            "curves": network.curves.as_dict(),
+            "transfer": network.transfer.tolist(),
+            "budget": network.budget,
+            "target_weights": network.target_weights.tolist(),
+            "lengths": network.lengths.tolist(),
+        }
+    return common | {
+        "kind": "pairwise",
+        "utility": network.utility.tolist(),
+        "similarity": network.similarity.tolist(),
+        "beta": network.beta,
+        "lam": network.lam,
+    }
+
+
+def network_from_dict(values: Mapping[str, Any]) -> Mixed:
+    """What `network_as_dict` wrote.
+
+    Raises:
+        KeyError, TypeError, ValueError: it did not. InputError: its parts do not fit together.
+    """
+    stored = dict(values)
+    kind, names = stored.pop("kind"), stored.pop("names")
+    stored["constraints"] = tuple(from_dict(each) for each in stored["constraints"])
+    if kind == "coverage":
+        curves = LearningCurves.from_dict(names, stored.pop("curves"))
+        return CoverageNetwork(curves, stored.pop("transfer"), stored.pop("budget"), **stored)
+    if kind == "pairwise":
+        return TaskNetwork(stored.pop("utility"), stored.pop("similarity"), names, **stored)
+    raise ValueError(f"unknown kind of network {kind!r}")
