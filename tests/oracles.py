@@ -13,6 +13,7 @@ from fractions import Fraction
 import numpy as np
 from scipy import sparse
 
+from taskpgm.coverage import CoverageNetwork
 from taskpgm.levels import LevelsNetwork
 from taskpgm.network import TaskNetwork
 from taskpgm.pairwise import PairwiseNetwork
@@ -104,6 +105,41 @@ def least_energy_by_newton(network: TaskNetwork) -> float:
         if np.abs(step).max() < 1e-13:
             break
     return energy
+
+
+def coverage_energy_by_loops(network: CoverageNetwork, mixture: Sequence[float]) -> float:
+    """The coverage energy as written in the design, in plain Python."""
+    n, total = len(network), 0.0
+    curves = network.curves
+    for j in range(n):
+        exposure = 0.0
+        for i in range(n):
+            part = float(network.transfer[i, j]) * float(mixture[i]) / float(network.lengths[i])
+            exposure += network.budget * part
+        for k in range(curves.weights.shape[1]):
+            fall = (1.0 + exposure / float(curves.scales[j, k])) ** -float(curves.powers[j, k])
+            loss = float(curves.floors[j, k]) + float(curves.drops[j, k]) * fall
+            total += float(network.target_weights[j]) * float(curves.weights[j, k]) * loss
+        if network.tau > 0.0 and mixture[j] > 0.0:
+            total += network.tau * float(mixture[j]) * math.log(float(mixture[j]) / float(network.prior[j]))
+    return total
+
+
+def least_coverage_energy(network: CoverageNetwork) -> float:
+    """The least energy of two tasks, by golden section on the first weight."""
+    assert len(network) == 2
+    low = max(float(network.lower[0]), 1.0 - float(network.upper[1]))
+    high = min(float(network.upper[0]), 1.0 - float(network.lower[1]))
+
+    def at(share: float) -> float:
+        return coverage_energy_by_loops(network, [share, 1.0 - share])
+
+    golden = 0.5 * (math.sqrt(5.0) - 1.0)
+    a, b = low, high
+    for _ in range(200):
+        left, right = b - golden * (b - a), a + golden * (b - a)
+        a, b = (a, right) if at(left) < at(right) else (left, b)
+    return min(at(low), at(high), at(0.5 * (a + b)))
 
 
 def level_points(levels: LevelsNetwork) -> Iterator[tuple[int, ...]]:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from hypothesis import strategies as st
 
+from taskpgm.coverage import CoverageNetwork
+from taskpgm.learning_curves import LearningCurves
 from taskpgm.levels import LevelsNetwork
 from taskpgm.network import TaskNetwork
 from taskpgm.pairwise import PairwiseNetwork
@@ -283,4 +285,55 @@ def pairwise_networks(
         forbidden=draw(st.sampled_from(forbidden)),
         budget=draw(st.booleans()) if budgets is None else bool(budgets),
         whole=draw(st.booleans()),
+    )
+
+
+def random_curves(n: int, seed: int, shapes: int = 3, names: Sequence[str] = ()) -> LearningCurves:
+    """Curves that fall from a few nats to under one, at scales from 10 to 1,000 examples."""
+    rng = np.random.default_rng(seed)
+    size = (n, shapes)
+    spread = 0.02 * rng.standard_normal((n, shapes, 2, 2))
+    covariance = np.einsum("nkab,nkcb->nkac", spread, spread)
+    return LearningCurves(
+        names or tuple(f"task {i}" for i in range(n)),
+        rng.dirichlet(np.ones(shapes), n),
+        rng.uniform(0.0, 1.0, size),
+        rng.uniform(0.0, 3.0, size) * (rng.random(size) < 0.9),
+        np.exp(rng.uniform(np.log(10.0), np.log(1000.0), size)),
+        rng.choice([0.5, 1.0, 2.0, 0.8], size),
+        np.stack([covariance[..., 0, 0], covariance[..., 0, 1], covariance[..., 1, 1]], axis=-1),
+    )
+
+
+def random_coverage(
+    n: int, seed: int, *, tau: float = 0.05, bounds: str = "none", names: Sequence[str] = ()
+) -> CoverageNetwork:
+    """A coverage energy with sparse transfer; equal arguments give equal networks."""
+    rng = np.random.default_rng(seed + 1)
+    transfer = rng.random((n, n)) * (rng.random((n, n)) < 0.4)
+    np.fill_diagonal(transfer, 1.0)
+    lower, upper = random_bounds(bounds, n, rng)
+    prior = rng.dirichlet(np.full(n, 5.0)) + 0.1
+    return CoverageNetwork(
+        random_curves(n, seed, names=names),
+        transfer,
+        100.0 * n,
+        target_weights=rng.random(n) + 0.1,
+        lengths=rng.uniform(0.5, 2.0, n),
+        tau=tau,
+        prior=prior / prior.sum(),
+        lower=lower,
+        upper=upper,
+    )
+
+
+@st.composite
+def coverages(draw: st.DrawFn, *, max_tasks: int = 6, taus: Sequence[float] = (0.05, 0.0, 1.0)) -> CoverageNetwork:
+    n = draw(st.integers(2, max_tasks))
+    return random_coverage(
+        n,
+        draw(SEEDS),
+        tau=draw(st.sampled_from(taus)),
+        bounds=draw(st.sampled_from(BOUNDS)),
+        names=draw(st.sampled_from([(), ODD_NAMES[:n]])),
     )

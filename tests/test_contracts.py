@@ -13,17 +13,28 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pytest
 from oracles import (
+    coverage_energy_by_loops,
     energy_by_loops,
     energy_scale,
+    least_coverage_energy,
     least_energy,
     least_pairwise_energy,
     level_energies,
     pairwise_energy_by_loops,
     pairwise_points,
 )
-from strategies import ODD_NAMES, SIMILARITIES, indefinite, random_levels, random_network, random_pairwise
+from strategies import (
+    ODD_NAMES,
+    SIMILARITIES,
+    indefinite,
+    random_coverage,
+    random_levels,
+    random_network,
+    random_pairwise,
+)
 
 from taskpgm.capacity import CapacityMixture
+from taskpgm.coverage import CoverageNetwork
 from taskpgm.inference import METHODS, Answer, Deadline, Exhaustive, Method, SimplexQP, solve
 from taskpgm.judge import FEASIBILITY_TOLERANCE, Certificate, Problem, certificate, gap_tolerance, judge
 from taskpgm.levels import LevelsNetwork
@@ -82,6 +93,9 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
     "pairwise: in parts": lambda: random_pairwise(9, nodes=7, density=0.15),
     "pairwise: submodular": lambda: submodular(10),
     "pairwise: one node": lambda: random_pairwise(11, nodes=1),
+    "coverage: two tasks": lambda: random_coverage(2, 19),
+    "coverage: bounds, no prior": lambda: random_coverage(2, 20, tau=0.0, bounds="both"),
+    "coverage: another": lambda: random_coverage(2, 21, tau=0.5),
     "capacity: symmetric channel": lambda: CapacityMixture(np.log([[[0.9, 0.1]], [[0.1, 0.9]]])),
     "capacity: bounds": lambda: CapacityMixture(np.log([[[0.9, 0.1]], [[0.1, 0.9]]]), lower=[0.7, 0.0]),
 }
@@ -94,6 +108,8 @@ def problem_and_oracle(name: str) -> tuple[Problem, float]:
     problem = PROBLEMS[name]()
     if isinstance(problem, PairwiseNetwork):
         return problem, least_pairwise_energy(problem)
+    if isinstance(problem, CoverageNetwork):
+        return problem, least_coverage_energy(problem)
     if isinstance(problem, CapacityMixture):
         share = CAPACITIES[name]
         return problem, -information_by_hand(problem, np.array([share, 1.0 - share]))
@@ -117,6 +133,8 @@ def energy_by_hand(problem: Problem, point: Any) -> tuple[float, float]:
         return pairwise_energy_by_loops(problem, point.tolist()), float(sum(largest)) + abs(problem.constant)
     if isinstance(problem, CapacityMixture):
         return -information_by_hand(problem, point), 1.0
+    if isinstance(problem, CoverageNetwork):
+        return coverage_energy_by_loops(problem, point.tolist()), problem.scale
     network = problem if isinstance(problem, TaskNetwork) else problem.network
     mixture = point / (1.0 if isinstance(problem, TaskNetwork) else problem.quanta)
     return energy_by_loops(network, mixture.tolist()), energy_scale(network)
