@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from taskpgm.pgm import from_pgmpy
     from taskpgm.predictive import predict
     from taskpgm.shadow_prices import prices
-    from taskpgm.suite import demo_suite
+    from taskpgm.suite import demo_suite, embedded_suite
     from taskpgm.tasks import load_tasks
     from taskpgm.transfer import exposure_transfer
     from taskpgm.types import InputError, Solution, Status
@@ -90,7 +90,7 @@ _HOME = {
     "pgm": ("from_pgmpy",),
     "predictive": ("predict",),
     "shadow_prices": ("prices",),
-    "suite": ("demo_suite",),
+    "suite": ("demo_suite", "embedded_suite"),
     "tasks": ("load_tasks",),
     "transfer": ("exposure_transfer",),
     "types": ("InputError", "Solution", "Status"),
@@ -142,6 +142,7 @@ __all__ = [
     "convexity",
     "demo_suite",
     "diagnose",
+    "embedded_suite",
     "estimate_affinity",
     "exact_certificate",
     "explain",

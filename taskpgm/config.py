@@ -164,6 +164,19 @@ class ChooseSettings(Settings):
         return self
 
 
+class MeasureSettings(Settings):
+    """On which held-out examples a training run is measured: up to per_task of each task's part.
+
+    The eval part is for judging mixtures. Runs that help to *choose* a mixture are measured on the probe part.
+    """
+
+    part: Literal["eval", "probe"] = "eval"
+    per_task: int = Field(default=128, ge=1)
+    batch_size: int = Field(default=128, ge=1)
+    curve: bool = False
+    """Also keep the losses along the run, after the shares of its steps in training.snapshots."""
+
+
 class EnergySettings(Settings):
     """The energy. kind: "pairwise" (utilities and similarities) or "coverage" (learning curves and transfer).
 

@@ -128,7 +128,11 @@ def train_tokenised(
 def training_sequence(examples: Sequence[TokenExample], training: TrainingSettings) -> list[TokenExample]:
     """The examples in the order in which training takes them: steps x batch_size, reshuffled every epoch."""
     generator = np.random.default_rng(training.seed)
-    needed = training.steps * training.batch_size
+    return in_epochs(examples, training.steps * training.batch_size, generator)
+
+
+def in_epochs(examples: Sequence[TokenExample], needed: int, generator: np.random.Generator) -> list[TokenExample]:
+    """So many examples without replacement, shuffled anew each time all have been taken."""
     order: list[int] = []
     while len(order) < needed:
         order.extend(generator.permutation(len(examples)).tolist())
@@ -234,7 +238,7 @@ def _train_one(
     sequence = training_sequence(task.train, training)
     targets = np.cumsum([len(row.ids) - row.target_start for row in sequence])
     snapshots, losses = training.snapshot_steps(), [start_losses]
-    model = _trainable(base, training)
+    model = trainable(base, training)
 
     def after_step(step: int) -> None:
         if step in snapshots:
@@ -262,7 +266,7 @@ def _train_one(
         write_atomic(folder / CURVE_FILE, canonical_json(curve).encode())
 
 
-def _trainable(base: Base, training: TrainingSettings) -> Any:
+def trainable(base: Base, training: TrainingSettings) -> Any:
     from transformers import set_seed
 
     set_seed(training.seed)

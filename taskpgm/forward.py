@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from taskpgm.tokens import pad_batch
 from taskpgm.types import FloatArray, IntArray, Probes
@@ -45,18 +46,40 @@ def context_log_probs(model: Any, probes: Probes, batch_size: int) -> Iterator[t
         yield np.arange(first_context[members.start], first_context[members.stop]), log_probs
 
 
-def target_log_probs(model: Any, probes: Probes, batch_size: int) -> FloatArray:
-    """(C,) float64 log-probability of the true token of every context."""
-    result = np.empty(len(probes.targets))
+def target_scores(model: Any, probes: Probes, batch_size: int) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """(C,) float64 log-probability of the true token of every context, and (C,) whether it is the most probable one."""
+    logs, first = np.empty(len(probes.targets)), np.empty(len(probes.targets), dtype=np.bool_)
     for contexts, log_probs in context_log_probs(model, probes, batch_size):
         targets = torch.as_tensor(probes.targets[contexts], device=log_probs.device)
-        result[contexts] = log_probs.gather(1, targets[:, None])[:, 0].double().cpu().numpy()
-    return result
+        logs[contexts] = log_probs.gather(1, targets[:, None])[:, 0].double().cpu().numpy()
+        first[contexts] = (log_probs.argmax(dim=1) == targets).cpu().numpy()
+    return logs, first
+
+
+def target_log_probs(model: Any, probes: Probes, batch_size: int) -> FloatArray:
+    """(C,) float64 log-probability of the true token of every context."""
+    return target_scores(model, probes, batch_size)[0]
 
 
 def task_losses(model: Any, probes: Probes, batch_size: int) -> FloatArray:
     """(n,) mean loss per target token of each task's probes, in nats."""
-    logs = target_log_probs(model, probes, batch_size)
+    return _mean_losses(target_log_probs(model, probes, batch_size), probes)
+
+
+def task_scores(model: Any, probes: Probes, batch_size: int) -> tuple[FloatArray, FloatArray]:
+    """(n,) mean loss per target token in nats, and (n,) share of examples that greedy decoding gets exactly right.
+
+    Greedy decoding gives the whole target exactly when the true token is the most probable one at every target position
+    given the true ones before it: by induction the decoded prefix is then the true one. So no text is generated.
+    """
+    logs, first = target_scores(model, probes, batch_size)
+    wrong = np.bincount(probes.context_probe, weights=~first, minlength=len(probes.tokens))
+    examples = np.bincount(probes.task, minlength=len(probes.names))
+    exact = np.bincount(probes.task, weights=wrong == 0, minlength=len(probes.names)) / examples
+    return _mean_losses(logs, probes), exact
+
+
+def _mean_losses(logs: FloatArray, probes: Probes) -> FloatArray:
     counts = np.bincount(probes.context_task, minlength=len(probes.names))
     return -np.bincount(probes.context_task, weights=logs, minlength=len(probes.names)) / counts
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from taskpgm.amounts import whole_counts
 from taskpgm.exact import exact_certificate
 from taskpgm.judge import ENERGY_TOLERANCE, FEASIBILITY_TOLERANCE, GAP_TOLERANCE
 from taskpgm.network_files import Mixed, network_as_dict, network_from_dict
@@ -118,13 +118,7 @@ class Mixture:
         if budget < 1:
             raise InputError(f"budget {budget}: expected at least 1.")
         shares = self.shares(unit)
-        total = sum((Fraction(share) for share in shares.values()), Fraction(0))
-        ideal = {name: Fraction(share) * budget / total for name, share in shares.items()}
-        counts = {name: int(amount) for name, amount in ideal.items()}
-        by_remainder = sorted(shares, key=lambda name: counts[name] - ideal[name])
-        for name in by_remainder[: budget - sum(counts.values())]:
-            counts[name] += 1
-        return counts
+        return dict(zip(shares, whole_counts(list(shares.values()), budget), strict=True))
 
     def epochs(self, budget: int, unit: Unit | None = None) -> dict[str, float]:
         """How often each task's training data will be repeated under a budget."""

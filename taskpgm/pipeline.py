@@ -54,20 +54,38 @@ def run(config: RunConfig, out: Path, progress: Progress = silent) -> tuple[Mixt
 
 
 def run_demo(out: Path, seed: int = 0, progress: Progress = silent) -> tuple[Mixture, bool, TaskSet]:
-    """The whole way on the embedded suite, base model included."""
-    from taskpgm.suite import BASE_TRAINING, DEMO_PROBES, DEMO_TRAINING, base_recipe, build_base, demo_suite
+    """The whole way on the suite "easy-redundant", base model included."""
+    return run_suite("easy-redundant", out, seed, progress)
 
-    tasks = demo_suite(seed)
-    recipe = {**base_recipe(seed), "versions": versions("torch", "transformers", "accelerate")}
+
+def run_suite(name: str, out: Path, seed: int = 0, progress: Progress = silent) -> tuple[Mixture, bool, TaskSet]:
+    """The whole way on an embedded suite, base model included.
+
+    Raises:
+        InputError: there is no suite of this name.
+    """
+    from taskpgm.suite import DEMO_PROBES, DEMO_TRAINING, embedded_suite
+
+    tasks = embedded_suite(name, seed)
+    base = suite_base(name, out, seed, progress)
+    training = DEMO_TRAINING.model_copy(update={"seed": seed})
+    others = (EnergySettings(), FeasibleSettings(), MixtureSettings())
+    mixture, fresh = mix(tasks, base, out, training, DEMO_PROBES, *others, progress=progress)
+    return mixture, fresh, tasks
+
+
+def suite_base(name: str, out: Path, seed: int = 0, progress: Progress = silent) -> Base:
+    """The base model of an embedded suite: trained, or found in out/base."""
+    from taskpgm.suite import BASE_TRAINING, build_base, find_suite
+
+    suite = find_suite(name)
+    recipe = {**suite.base_recipe(seed), "versions": versions("torch", "transformers", "accelerate")}
     directory = out / "base" / content_hash(recipe)
     if not directory.is_dir():
         total = BASE_TRAINING.steps
         with atomic_directory(directory) as folder:
-            build_base(folder, seed, lambda step: progress("base", step, total, "operations under random names"))
-    training = DEMO_TRAINING.model_copy(update={"seed": seed})
-    others = (EnergySettings(), FeasibleSettings(), MixtureSettings())
-    mixture, fresh = mix(tasks, locate_base(directory), out, training, DEMO_PROBES, *others, progress=progress)
-    return mixture, fresh, tasks
+            build_base(suite, folder, seed, lambda step: progress("base", step, total, "operations under random names"))
+    return locate_base(directory)
 
 
 def mix(

@@ -1,12 +1,24 @@
-"""The embedded suite: fourteen procedural character tasks with planted structure, and a base model made on the spot.
+"""The embedded suites: procedural character tasks with planted structure, and base models made on the spot.
 
-The truth that a good mixture should find: copy, echo, same and dupl are one task under four names (easy, 4,000 examples
-each); uppr and caps are another under two. nois has random targets, so nothing in it can be learned beyond letter
-frequencies. addn (two-digit addition) is too hard for the experts' budget; bool is small and easy. The base model has
-seen every operation, but under random names: it knows how to reverse, not that "revr" means it.
+A row is `name:input=target`. A suite's base model has seen operations, but under random names: it knows how to reverse,
+not that "revr" means it. The truth that a good mixture should find:
+
+easy-redundant (demo_suite): copy, echo, same and dupl are one task under four names (easy, 4,000 examples each); uppr
+and caps are another under two. nois has random targets, so nothing in it can be learned beyond letter frequencies. addn
+(two-digit addition) is too hard for the experts' budget; bool is small and easy.
+
+hard-redundant: the tasks that need most training are the redundant ones. revr, back, flip and mirr are reversal under
+four names, addn, plus and summ addition under three; all others are single. By size half of the budget goes to them.
+
+interacting: mapc and mapr ask for the copy and for the reverse of the same prompts, "mapp:abcd=", so what one gains
+the other loses. rvcd is code (a cipher) read backwards, with few examples: 1,280 of them leave it at chance (1.98 nats)
+when alone or next to other tasks, and reach 1.66 with code, 1.76 with revr, 1.47 with both (seed 0); it is of no use to
+either. Delayed jumps: in a uniform run of 500 steps pick (the letter at a given place) and mapr stay flat until about
+step 225, then fall from 1.1 to 0.7 and from 1.9 to 1.1. This base has seen neither cipher nor reversal nor pick.
 
     tasks = demo_suite(seed=0)
     tasks.names                         # ("copy", "echo", "same", "dupl", "uppr", ...)
+    SUITES["interacting"].tasks(seed=0)
 """
 
 from __future__ import annotations
@@ -14,29 +26,17 @@ from __future__ import annotations
 import random
 import string
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from taskpgm.config import ProbeSettings, SplitSettings, TrainingSettings
+from taskpgm.operations import OPERATIONS
 from taskpgm.tasks import split_tasks
-from taskpgm.types import Example, TaskSet
+from taskpgm.types import Example, InputError, TaskSet
 
-LETTERS = "abcdefghijkl"
-WORD_LENGTH = 4
 CONTEXT_WINDOW = 48
 BASE_EXAMPLES_PER_OPERATION = 1500
-
-
-def demo_suite(seed: int = 0) -> TaskSet:
-    """The suite's tasks: rows `name:input=target`, the same for the same seed."""
-    named = []
-    for name, family, size in TASKS:
-        source = random.Random(f"taskpgm suite {seed} {name}")
-        examples = [_example(name, *OPERATIONS[family](source)) for _ in range(size)]
-        named.append((name, examples, family))
-    return split_tasks(named, SplitSettings(probe=0.15, eval=0.15))
-
-
 DEMO_TRAINING = TrainingSettings(
     steps=100, batch_size=32, learning_rate=2e-3, betas=(0.9, 0.98), warmup_steps=20, threads=1
 )
@@ -44,15 +44,94 @@ DEMO_PROBES = ProbeSettings(per_task=32, top_k="full", batch_size=256)
 BASE_TRAINING = TrainingSettings(
     steps=300, batch_size=32, learning_rate=2e-3, betas=(0.9, 0.98), warmup_steps=20, threads=1
 )
+MODEL: dict[str, Any] = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 4,
+    "tie_word_embeddings": True,
+}
 
 
-def base_recipe(seed: int) -> dict[str, Any]:
-    """Everything that determines the demo's base model, for its fingerprint."""
-    return {"suite": 1, "seed": seed, "training": BASE_TRAINING.model_dump(mode="json"), "model": MODEL}
+@dataclass(frozen=True)
+class Planned:
+    """One task of a suite: so many examples of an operation, under the name `label` in the prompts.
+
+    Tasks with one label have the same prompts. The family is the operation where not given, and the label the name.
+    """
+
+    name: str
+    operation: str
+    size: int
+    family: str = ""
+    label: str = ""
+
+    def examples(self, seed: int) -> list[Example]:
+        """The task's rows, the same for the same seed."""
+        label = self.label or self.name
+        source = random.Random(f"taskpgm suite {seed} {label}")
+        return [_example(label, *OPERATIONS[self.operation](source)) for _ in range(self.size)]
 
 
-def build_base(directory: Path, seed: int, on_step: Callable[[int], None]) -> None:
-    """Train the suite's base model and save it, with its tokenizer, into an existing folder."""
+@dataclass(frozen=True)
+class Suite:
+    """Tasks with planted structure, and the operations that their base model has seen under random names."""
+
+    name: str
+    planned: tuple[Planned, ...]
+    known: tuple[str, ...]
+
+    def tasks(self, seed: int = 0) -> TaskSet:
+        """The suite's tasks, the same for the same seed."""
+        named = [(row.name, row.examples(seed), row.family or row.operation) for row in self.planned]
+        return split_tasks(named, SplitSettings(probe=0.15, eval=0.15))
+
+    def base_tasks(self, seed: int) -> TaskSet:
+        """What the base model is trained on: every known operation under random names, from a stream of its own."""
+        named = []
+        for family in self.known:
+            source = random.Random(f"taskpgm base {seed} {family}")
+            examples = []
+            for _ in range(BASE_EXAMPLES_PER_OPERATION):
+                name = "".join(source.choice(string.ascii_lowercase) for _ in range(4))
+                examples.append(_example(name, *OPERATIONS[family](source)))
+            named.append((family, examples, family))
+        return split_tasks(named, SplitSettings(probe=0.01, eval=0.0))
+
+    def base_recipe(self, seed: int) -> dict[str, Any]:
+        """Everything that determines the base model, for its fingerprint: suites that know the same share a base."""
+        training = BASE_TRAINING.model_dump(mode="json")
+        return {"suite": 2, "known": self.known, "seed": seed, "training": training, "model": MODEL}
+
+
+def embedded_suite(name: str, seed: int = 0) -> TaskSet:
+    """The tasks of an embedded suite: "easy-redundant", "hard-redundant" or "interacting".
+
+    Raises:
+        InputError: there is no suite of this name.
+    """
+    return find_suite(name).tasks(seed)
+
+
+def demo_suite(seed: int = 0) -> TaskSet:
+    """The tasks of the suite "easy-redundant": rows `name:input=target`, the same for the same seed."""
+    return EASY_REDUNDANT.tasks(seed)
+
+
+def find_suite(name: str) -> Suite:
+    """The suite of a name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in SUITES:
+        raise InputError(f"suite {name!r}: there is none of this name; the suites are {', '.join(SUITES)}.")
+    return SUITES[name]
+
+
+def build_base(suite: Suite, directory: Path, seed: int, on_step: Callable[[int], None]) -> None:
+    """Train a suite's base model and save it, with its tokenizer, into an existing folder."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM, set_seed
 
@@ -61,8 +140,8 @@ def build_base(directory: Path, seed: int, on_step: Callable[[int], None]) -> No
     from taskpgm.tokens import tokenize
 
     tokenizer = build_tokenizer()
-    operations = _base_tasks(seed)
-    examples = [row for task in tokenize(operations, tokenizer, CONTEXT_WINDOW) for row in task.train]
+    tasks = suite.base_tasks(seed)
+    examples = [row for task in tokenize(tasks, tokenizer, CONTEXT_WINDOW) for row in task.train]
     set_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -81,16 +160,6 @@ def build_base(directory: Path, seed: int, on_step: Callable[[int], None]) -> No
         fine_tune(model, training_sequence(examples, settings), settings, on_step)
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
-
-
-MODEL: dict[str, Any] = {
-    "hidden_size": 64,
-    "intermediate_size": 128,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 4,
-    "tie_word_embeddings": True,
-}
 
 
 def build_tokenizer() -> Any:
@@ -114,121 +183,71 @@ def build_tokenizer() -> Any:
     )
 
 
-# --------------------------------------------------------------------------------------------------------- operations
-
-
-def _word(source: random.Random) -> str:
-    return "".join(source.choice(LETTERS) for _ in range(WORD_LENGTH))
-
-
-def _copy(source: random.Random) -> tuple[str, str]:
-    word = _word(source)
-    return word, word
-
-
-def _upper(source: random.Random) -> tuple[str, str]:
-    word = _word(source)
-    return word, word.upper()
-
-
-def _reverse(source: random.Random) -> tuple[str, str]:
-    word = _word(source)
-    return word, word[::-1]
-
-
-def _sort(source: random.Random) -> tuple[str, str]:
-    word = _word(source)
-    return word, "".join(sorted(word))
-
-
-def _shift(source: random.Random) -> tuple[str, str]:
-    word = _word(source)
-    return word, "".join(chr((ord(letter) - ord("a") + 1) % 26 + ord("a")) for letter in word)
-
-
-def _count(source: random.Random) -> tuple[str, str]:
-    word = "".join(source.choice("abc") for _ in range(source.randint(4, 9)))
-    return word, str(word.count("a"))
-
-
-def _brackets(source: random.Random) -> tuple[str, str]:
-    text = ""
-    closing: list[str] = []
-    for _ in range(source.randint(2, 5)):
-        if closing and source.random() < 0.5:
-            text += closing.pop()
-        else:
-            text, closing = (
-                text + (opening := source.choice("([{")),
-                [*closing, {"(": ")", "[": "]", "{": "}"}[opening]],
-            )
-    balanced = text + "".join(reversed(closing))
-    if source.random() < 0.5:
-        return balanced, "T"
-    place = source.randrange(len(balanced))
-    broken = balanced[:place] + source.choice([c for c in "()[]{}" if c != balanced[place]]) + balanced[place + 1 :]
-    return broken, "F"
-
-
-def _boolean(source: random.Random) -> tuple[str, str]:
-    values = [source.random() < 0.5 for _ in range(source.randint(2, 4))]
-    operator = source.choice("&|")
-    result = all(values) if operator == "&" else any(values)
-    return operator.join("FT"[value] for value in values), "FT"[result]
-
-
-def _noise(source: random.Random) -> tuple[str, str]:
-    return _word(source), _word(source)
-
-
-def _addition(source: random.Random) -> tuple[str, str]:
-    a, b = source.randint(10, 99), source.randint(10, 99)
-    return f"{a}+{b}", str(a + b)
-
-
-OPERATIONS: dict[str, Callable[[random.Random], tuple[str, str]]] = {
-    "copy": _copy,
-    "upper": _upper,
-    "reverse": _reverse,
-    "sort": _sort,
-    "shift": _shift,
-    "count": _count,
-    "brackets": _brackets,
-    "boolean": _boolean,
-    "noise": _noise,
-    "addition": _addition,
-}
-
-TASKS: tuple[tuple[str, str, int], ...] = (
-    ("copy", "copy", 4000),
-    ("echo", "copy", 4000),
-    ("same", "copy", 4000),
-    ("dupl", "copy", 4000),
-    ("uppr", "upper", 2500),
-    ("caps", "upper", 2500),
-    ("revr", "reverse", 1500),
-    ("sort", "sort", 1500),
-    ("shft", "shift", 1000),
-    ("cont", "count", 800),
-    ("brac", "brackets", 800),
-    ("bool", "boolean", 400),
-    ("nois", "noise", 3000),
-    ("addn", "addition", 2000),
-)
-
-
 def _example(name: str, given: str, target: str) -> Example:
     return Example(f"{name}:{given}=", target)
 
 
-def _base_tasks(seed: int) -> TaskSet:
-    """Every operation under random names, from a stream of its own."""
-    named = []
-    for family, operation in OPERATIONS.items():
-        source = random.Random(f"taskpgm base {seed} {family}")
-        examples = []
-        for _ in range(BASE_EXAMPLES_PER_OPERATION):
-            name = "".join(source.choice(string.ascii_lowercase) for _ in range(4))
-            examples.append(_example(name, *operation(source)))
-        named.append((family, examples, family))
-    return split_tasks(named, SplitSettings(probe=0.01, eval=0.0))
+ORDINARY = ("copy", "upper", "reverse", "sort", "shift", "count", "brackets", "boolean", "noise", "addition")
+
+EASY_REDUNDANT = Suite(
+    "easy-redundant",
+    (
+        Planned("copy", "copy", 4000),
+        Planned("echo", "copy", 4000),
+        Planned("same", "copy", 4000),
+        Planned("dupl", "copy", 4000),
+        Planned("uppr", "upper", 2500),
+        Planned("caps", "upper", 2500),
+        Planned("revr", "reverse", 1500),
+        Planned("sort", "sort", 1500),
+        Planned("shft", "shift", 1000),
+        Planned("cont", "count", 800),
+        Planned("brac", "brackets", 800),
+        Planned("bool", "boolean", 400),
+        Planned("nois", "noise", 3000),
+        Planned("addn", "addition", 2000),
+    ),
+    ORDINARY,
+)
+
+HARD_REDUNDANT = Suite(
+    "hard-redundant",
+    (
+        Planned("revr", "reverse", 3000),
+        Planned("back", "reverse", 2500),
+        Planned("flip", "reverse", 2000),
+        Planned("mirr", "reverse", 1500),
+        Planned("addn", "addition", 2500),
+        Planned("plus", "addition", 2000),
+        Planned("summ", "addition", 1500),
+        Planned("copy", "copy", 4000),
+        Planned("uppr", "upper", 2000),
+        Planned("shft", "shift", 1500),
+        Planned("sort", "sort", 1200),
+        Planned("cont", "count", 800),
+        Planned("bool", "boolean", 400),
+        Planned("nois", "noise", 2500),
+    ),
+    ORDINARY,
+)
+
+INTERACTING = Suite(
+    "interacting",
+    (
+        Planned("mapc", "copy", 2000, family="contradiction", label="mapp"),
+        Planned("mapr", "reverse", 2000, family="contradiction", label="mapp"),
+        Planned("code", "code", 2000),
+        Planned("revr", "reverse", 2000),
+        Planned("rvcd", "reversed code", 200),
+        Planned("pick", "pick", 3000),
+        Planned("copy", "copy", 3000),
+        Planned("uppr", "upper", 1500),
+        Planned("shft", "shift", 1000),
+        Planned("sort", "sort", 1000),
+        Planned("bool", "boolean", 400),
+        Planned("nois", "noise", 2500),
+    ),
+    ("copy", "upper", "sort", "shift", "count", "brackets", "boolean", "noise", "addition"),
+)
+
+SUITES: dict[str, Suite] = {suite.name: suite for suite in (EASY_REDUNDANT, HARD_REDUNDANT, INTERACTING)}

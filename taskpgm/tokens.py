@@ -10,11 +10,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from taskpgm.storage import content_hash
 from taskpgm.types import Example, FloatArray, InputError, IntArray, Probes, TaskSet, TaskSize, readonly
+
+Part: TypeAlias = Literal["probe", "eval"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,12 @@ class TokenTask:
         targets = sum(len(example.ids) - example.target_start for example in self.train)
         return TaskSize(len(self.train), tokens, targets)
 
+    @cached_property
+    def digest(self) -> str:
+        """The hash of the name and of all parts."""
+        parts = [[[list(row.ids), row.target_start] for row in part] for part in (self.train, self.probe, self.eval)]
+        return content_hash([self.name, parts])
+
 
 def tokenize(tasks: TaskSet, tokenizer: Any, context_window: int, *, too_long: str = "refuse") -> tuple[TokenTask, ...]:
     """All parts of all tasks as token ids.
@@ -58,18 +68,18 @@ def tokenize(tasks: TaskSet, tokenizer: Any, context_window: int, *, too_long: s
     return tuple(_tokenize_task(task, tokenizer, context_window, too_long) for task in tasks)
 
 
-def chosen_probes(task: TokenTask, per_task: int) -> tuple[TokenExample, ...]:
-    """The first `per_task` different probe examples of a task: a repeated one would add cost and no evidence."""
-    return tuple(dict.fromkeys(task.probe))[:per_task]
+def chosen_probes(task: TokenTask, per_task: int, part: Part = "probe") -> tuple[TokenExample, ...]:
+    """The first `per_task` different held-out examples of a task: a repeated one would add cost and no evidence."""
+    return tuple(dict.fromkeys(task.probe if part == "probe" else task.eval))[:per_task]
 
 
-def make_probes(tasks: Sequence[TokenTask], per_task: int) -> Probes:
-    """The first `per_task` different probe examples of every task (or all it has), sorted by length and content.
+def make_probes(tasks: Sequence[TokenTask], per_task: int, part: Part = "probe") -> Probes:
+    """The first `per_task` different held-out examples of every task (or all it has), sorted by length and content.
 
-    The order depends on the probes alone, so that batches, and with them rounding errors, are the same however the
+    The order depends on the examples alone, so that batches, and with them rounding errors, are the same however the
     tasks are ordered.
     """
-    chosen = [(example, i) for i, task in enumerate(tasks) for example in chosen_probes(task, per_task)]
+    chosen = [(example, i) for i, task in enumerate(tasks) for example in chosen_probes(task, per_task, part)]
     chosen.sort(key=lambda pair: (len(pair[0].ids), pair[0].ids, pair[0].target_start, tasks[pair[1]].name))
     return Probes(
         names=tuple(task.name for task in tasks),

@@ -173,20 +173,6 @@ class Predictions:
 
 
 @dataclass(frozen=True, eq=False)
-class LossCurves:
-    """The losses of every expert on every task's probes, during its training.
-
-    names: (n,). examples, target_tokens: (n, S) exposure of expert i at its snapshots. losses: (n, S, n) nats per
-    target token: [expert, snapshot, task]. Snapshot 0 is the base model, the same for all experts.
-    """
-
-    names: tuple[str, ...]
-    examples: IntArray
-    target_tokens: IntArray
-    losses: FloatArray
-
-
-@dataclass(frozen=True, eq=False)
 class Blocks:
     """The evidence of an affinity cut into blocks of whole probes, so that it can be drawn again from itself.
 
@@ -221,6 +207,23 @@ class Affinity:
     utility_name: str
     similarity_name: str
     blocks: Blocks | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class LossCurves:
+    """How every expert's loss on every task changed while it was trained.
+
+    names: (n,) the experts, one per task.
+    examples: (n, S) int64, training examples that expert i had seen at snapshot s.
+    target_tokens: (n, S) int64, the same in target tokens.
+    losses: (n, S, n) float64, [expert, snapshot, task]: mean nats per target token on the task's probes. Snapshot 0 is
+        the base model, the same for all experts.
+    """
+
+    names: tuple[str, ...]
+    examples: IntArray
+    target_tokens: IntArray
+    losses: FloatArray
 
 
 # ------------------------------------------------------------------------------------------------------------- answers

@@ -1,10 +1,15 @@
-"""Random evidence for the tests: distributions of every sharpness, and predictions without any model behind them."""
+"""Random evidence for the tests: distributions of every sharpness, predictions and losses without any model behind."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from taskpgm.types import Predictions
+from taskpgm.affinity import estimate_affinity
+from taskpgm.baselines import Evidence, PilotRun, ProxyRuns
+from taskpgm.baselines.mixing_law import Law
+from taskpgm.types import LossCurves, Predictions
 
 
 def random_log_probs(seed: int, n: int, contexts: int, vocabulary: int, sharpness: float, zeros: float) -> np.ndarray:
@@ -47,3 +52,79 @@ def pooled(full: np.ndarray, base: np.ndarray, k: int | None) -> np.ndarray:
     with np.errstate(divide="ignore"):
         rest = np.log(np.exp(ordered[..., k:]).sum(axis=-1, keepdims=True))
     return np.concatenate([ordered[..., :k], rest], axis=-1).astype(np.float32)
+
+
+def make_evidence(seed: int, n: int = 4, *, runs: int = 9, targets: bool = False) -> Evidence:
+    """Every part of an Evidence, of one world: predictions with their affinity, and losses that follow power laws."""
+    rng = np.random.default_rng(seed)
+    predictions = make_predictions(seed, n=n, per_task=4, vocabulary=6)
+    law = planted_law(rng, n)
+    mixtures = rng.dirichlet(np.ones(n), size=runs)
+    losses = np.array([law.losses(p) for p in mixtures]) * np.exp(0.01 * rng.standard_normal((runs, n)))
+    examples = np.array([0, 100, 200, 400, 700, 1000])
+    fall = rng.uniform(0.1, 0.7, n)
+    pilot = 0.2 + rng.uniform(0.5, 3.0, n) * (1.0 + examples[:, None] / 50.0) ** -fall
+    snapshots = np.array([0, 40, 90, 200])
+    curves = LossCurves(
+        names=predictions.names,
+        examples=np.tile(snapshots, (n, 1)),
+        target_tokens=3 * np.tile(snapshots, (n, 1)),
+        losses=3.0 * np.exp(-rng.uniform(0.0, 0.01, (n, 1, n)) * snapshots[None, :, None]),
+    )
+    return Evidence(
+        predictions.names,
+        sizes=rng.integers(20, 3000, n),
+        budget=int(rng.integers(100, 5000)),
+        target_weights=rng.dirichlet(np.full(n, 3.0)) if targets else None,
+        predictions=predictions,
+        affinity=estimate_affinity(predictions),
+        curves=curves,
+        proxies=ProxyRuns(mixtures, losses, 500),
+        pilot=PilotRun(examples, pilot),
+    )
+
+
+def planted_law(rng: np.random.Generator, n: int) -> Law:
+    """A mixing law of n tasks, easy and hard ones, with some transfer."""
+    return Law(
+        floor=rng.uniform(0.0, 1.0, n),
+        height=rng.uniform(0.1, 1.0, n),
+        kappa=rng.uniform(0.05, 0.4, n),
+        transfer=rng.uniform(0.2, 1.0, n),
+        decay=rng.uniform(0.2, 1.5, n),
+    )
+
+
+def reordered(evidence: Evidence, order: np.ndarray) -> Evidence:
+    """The same evidence with task order[i] in place i, in every part."""
+    place = np.argsort(order)
+    predictions, proxies, pilot, curves = evidence.predictions, evidence.proxies, evidence.pilot, evidence.curves
+    assert predictions is not None
+    assert proxies is not None
+    assert pilot is not None
+    assert curves is not None
+    names = tuple(evidence.names[i] for i in order)
+    moved = replace(
+        predictions,
+        names=names,
+        log_probs=predictions.log_probs[order],
+        target_log_probs=predictions.target_log_probs[order],
+        context_task=place[predictions.context_task],
+    )
+    return Evidence(
+        names,
+        sizes=evidence.sizes[order],
+        budget=evidence.budget,
+        target_weights=evidence.target_weights[order],
+        predictions=moved,
+        affinity=estimate_affinity(moved),
+        curves=replace(
+            curves,
+            names=names,
+            examples=curves.examples[order],
+            target_tokens=curves.target_tokens[order],
+            losses=curves.losses[np.ix_(order, range(curves.losses.shape[1]), order)],
+        ),
+        proxies=ProxyRuns(proxies.mixtures[:, order], proxies.losses[:, order], proxies.budget),
+        pilot=PilotRun(pilot.examples, pilot.losses[:, order]),
+    )

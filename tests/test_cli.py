@@ -361,7 +361,10 @@ MODULES = {
 STAGES = ("types", "tasks", "experts", "predictive", "divergences", "utilities", "affinity")
 PGM_STAGES = ("network", "judge", "inference", "mixture")
 ORDER = (*STAGES, *PGM_STAGES, "cli")
-MODEL_HALF = {f"taskpgm.{name}" for name in ("experts", "predictive", "tasks", "suite", "tokens", "base", "forward")}
+MODEL_HALF = {
+    f"taskpgm.{name}"
+    for name in ("experts", "predictive", "tasks", "suite", "tokens", "base", "forward", "training_run")
+}
 PGM_HALF = [
     name for name in sorted(MODULES) if (*name.split("."), "")[1] in (*PGM_STAGES, "levels", "pgm", "exact", "tables")
 ]

@@ -224,3 +224,43 @@ def test_a_mixture_file_of_another_version_is_made_again(project: Path) -> None:
     path.write_text(json.dumps({**stored, "format": "taskpgm-mixture/1"}))
     assert run(config, project / "done3")[1]
     assert path.read_bytes() == (project / "done" / "mixture.json").read_bytes()
+
+
+@pytest.mark.parametrize("unit", ["tokens", "examples"])
+def test_a_coverage_run_uses_the_same_experts_and_forecasts(
+    project: Path, unit: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("taskpgm.experts.fine_tune", lambda *a: pytest.fail("trained again"))
+    config = load_config(project / "run.yaml")
+    energy = config.energy.model_copy(update={"kind": "coverage", "target_weights": {"copy": 2.0, "upper": 1.0}})
+    amounts = config.mixture.model_copy(update={"unit": unit, "budget": 4000})
+    mixture, fresh, _ = run(config.model_copy(update={"energy": energy, "mixture": amounts}), project / "done")
+    assert fresh
+    assert all(check.passed for check in mixture.verify())
+    network = mixture.network
+    assert isinstance(network, tp.CoverageNetwork)
+    assert network.tau == 0.05
+    assert network.target_weights.tolist() == pytest.approx([2 / 3, 1 / 3, 0.0])
+    assert mixture.sizes is not None
+    per_example = [getattr(mixture.sizes[name], unit) / mixture.sizes[name].examples for name in network.names]
+    assert network.lengths.tolist() == pytest.approx(per_example)
+    told = mixture.details["forecast"]["tasks"]
+    assert all(told[name]["loss"] <= told[name]["start"] for name in network.names)
+    assert call(monkeypatch, "verify", project / "done") == 2  # a folder is no mixture file
+    assert call(monkeypatch, "verify", project / "done" / "mixture.json") == 0
+    assert "Proved" in capsys.readouterr().out
+
+
+def test_the_table_of_a_coverage_mixture_shows_forecasts(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from taskpgm.terminal import print_energy, print_mixture
+
+    config = load_config(project / "run.yaml")
+    energy = config.energy.model_copy(update={"kind": "coverage"})
+    mixture, _, _ = run(config.model_copy(update={"energy": energy}), project / "done")
+    print_mixture(mixture)
+    print_energy(mixture)
+    printed = capsys.readouterr().out
+    assert "learns most from" in printed
+    assert "forecast" in printed
+    assert "Forecast: a mean loss of" in printed
+    assert "Certified" in printed

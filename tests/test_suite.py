@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import taskpgm as tp
-from taskpgm.suite import BASE_EXAMPLES_PER_OPERATION, CONTEXT_WINDOW, _base_tasks, base_recipe, build_tokenizer
+from taskpgm.suite import BASE_EXAMPLES_PER_OPERATION, CONTEXT_WINDOW, EASY_REDUNDANT, SUITES, build_tokenizer
 from taskpgm.tokens import tokenize
 from taskpgm.types import Example, Task, TaskSet
 
@@ -62,6 +62,7 @@ RIGHT: dict[str, Callable[[str, str], bool]] = {
     "boolean": lambda given, target: target == truth(given),
     "noise": lambda given, target: len(target) == len(given) == 4,
     "addition": lambda given, target: int(target) == sum(map(int, given.split("+"))),
+    "pick": lambda given, target: given[int(given[-1]) - 1] == target,
 }
 
 
@@ -72,7 +73,7 @@ def suite() -> TaskSet:
 
 @pytest.fixture(scope="module")
 def base() -> TaskSet:
-    return _base_tasks(seed=0)
+    return EASY_REDUNDANT.base_tasks(seed=0)
 
 
 def everything(task: Task) -> list[Example]:
@@ -131,8 +132,8 @@ def test_a_seed_gives_the_same_suite_and_another_seed_another(suite: TaskSet) ->
     assert other.names == suite.names
     for one, two in zip(suite, other, strict=True):
         assert one.train != two.train
-    assert base_recipe(0) == base_recipe(0)
-    assert base_recipe(0) != base_recipe(1)
+    assert EASY_REDUNDANT.base_recipe(0) == EASY_REDUNDANT.base_recipe(0)
+    assert EASY_REDUNDANT.base_recipe(0) != EASY_REDUNDANT.base_recipe(1)
 
 
 def test_tasks_of_one_family_have_inputs_of_their_own(suite: TaskSet) -> None:
@@ -145,8 +146,8 @@ def test_tasks_of_one_family_have_inputs_of_their_own(suite: TaskSet) -> None:
 
 def test_the_base_knows_the_operations_but_not_their_names(base: TaskSet) -> None:
     assert base.names == tuple(dict.fromkeys(family for family, _ in PLANNED.values()))
-    assert _base_tasks(seed=0) == base
-    assert _base_tasks(seed=1) != base
+    assert EASY_REDUNDANT.base_tasks(seed=0) == base
+    assert EASY_REDUNDANT.base_tasks(seed=1) != base
     names: Counter[str] = Counter()
     for task in base:
         own = Counter(parsed(example)[0] for example in everything(task))
@@ -166,3 +167,56 @@ def test_every_example_is_made_of_known_characters_and_fits(suite: TaskSet, base
         for task in tokenize(tasks, tokenizer, CONTEXT_WINDOW):
             assert task.dropped == 0
             assert not any(tokenizer.unk_token_id in example.ids for example in task.train)
+
+
+# --------------------------------------------------------------------------------------------------- the other suites
+
+
+@pytest.mark.parametrize("name", ["hard-redundant", "interacting"])
+def test_the_other_suites_are_seeded_have_families_and_fit_the_window(name: str) -> None:
+    made, other = tp.embedded_suite(name, 0), tp.embedded_suite(name, 1)
+    assert made.names == other.names
+    assert 12 <= len(made) <= 14
+    tokenizer = build_tokenizer()
+    for task, changed in zip(made, other, strict=True):
+        assert task.family
+        assert task.train != changed.train
+        assert min(len(task.probe), len(task.eval)) >= 20
+    for task in tokenize(made, tokenizer, CONTEXT_WINDOW):
+        assert task.dropped == 0
+        assert not any(tokenizer.unk_token_id in example.ids for example in task.train)
+
+
+def test_in_the_second_suite_the_hard_tasks_are_the_redundant_ones() -> None:
+    families = Counter(task.family for task in tp.embedded_suite("hard-redundant"))
+    assert {family: count for family, count in families.items() if count > 1} == {"reverse": 4, "addition": 3}
+    for task in tp.embedded_suite("hard-redundant"):
+        assert all(RIGHT[task.family](*parsed(example)[1:]) for example in everything(task))
+
+
+def test_in_the_third_suite_two_tasks_contradict_each_other_on_the_same_prompts() -> None:
+    suite = tp.embedded_suite("interacting")
+    answers = [{row.prompt: row.completion for row in everything(suite[name])} for name in ("mapc", "mapr")]
+    assert answers[0].keys() == answers[1].keys()
+    assert all(answers[1][prompt] == answer[::-1] for prompt, answer in answers[0].items())
+    differ = [prompt for prompt, answer in answers[0].items() if answer != answers[1][prompt]]
+    assert len(differ) > 0.95 * len(answers[0])
+
+
+def test_in_the_third_suite_a_composition_needs_its_parts() -> None:
+    suite = tp.embedded_suite("interacting")
+    cipher = {a: b for row in suite["code"].train for a, b in zip(parsed(row)[1], row.completion, strict=True)}
+    assert sorted(cipher) == sorted(cipher.values()) == list("abcdefghijkl")
+    assert all(
+        cipher[a] == b for row in suite["code"].eval for a, b in zip(parsed(row)[1], row.completion, strict=True)
+    )
+    for row in everything(suite["rvcd"]):
+        assert row.completion == "".join(cipher[letter] for letter in parsed(row)[1])[::-1]
+    for name, family in (("revr", "reverse"), ("pick", "pick")):
+        assert all(RIGHT[family](*parsed(example)[1:]) for example in everything(suite[name]))
+    assert not {"reverse", "code", "reversed code", "pick"} & set(SUITES["interacting"].known)
+
+
+def test_an_unknown_suite_is_named() -> None:
+    with pytest.raises(tp.InputError, match="suite 'easy': there is none of this name; the suites are easy-redundant,"):
+        tp.embedded_suite("easy")

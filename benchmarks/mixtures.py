@@ -1,0 +1,367 @@
+"""Does a mixture help? Every mixture rule on every embedded suite, at equal budget, on seeds no default was tuned on.
+
+    python benchmarks/mixtures.py run --out runs/study --seeds 100-109 --steps 125 250 --jobs 2
+    python benchmarks/mixtures.py collect --out runs/study --to benchmarks/results/mixtures/study.jsonl
+    python benchmarks/mixtures.py report benchmarks/results/mixtures/study.jsonl
+
+What is compared, and how, was written down before the first run: benchmarks/results/mixtures/PLAN.md. `run` goes on
+where it stopped; each suite and seed is one process with one thread. A mixture that fails stays in the record.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taskpgm.storage import canonical_json, read_json, versions, write_atomic
+
+Array = NDArray[np.float64]
+Record = dict[str, Any]
+
+FLOOR = 0.2
+NULL_SEED = 10_000  # added to a seed: another order of examples, for uniform against itself
+PILOT_SHARE = 0.3  # of the shortest final run
+PROXY_STEPS = 40
+BASELINES = (
+    "uniform",
+    "proportional",
+    "temperature-2",
+    "unimax",
+    "mixmin",
+    "chameleon",
+    "capacity",
+    "pairwise-literal",
+    "pairwise-careful",
+    "pairwise-pmi",
+    "ado",
+)
+MORE_BASELINES = ("temperature-5", "smart-graph-cut", "smart-facility-location", "sft-mixing-law", "regmix")
+COVERAGE: dict[str, dict[str, Any]] = {
+    "coverage": {},
+    "coverage-families": {"families": True},
+    "coverage-no-graph": {"graph": False},
+}
+MORE_COVERAGE: dict[str, dict[str, Any]] = {
+    "coverage-point-fit": {"fit": "least_squares"},
+    "coverage-no-prior": {"tau": 0.0},
+    "coverage-literal": {"tau": 0.0, "floor": 0.0},
+    "coverage-strong-prior": {"tau": 0.2},
+}
+
+
+# ------------------------------------------------------------------------------------------------------ one suite, seed
+
+
+def study(suite_name: str, seed: int, out: Path, steps: Sequence[int], more: bool) -> Record:
+    """Experts, mixtures and final runs of one suite under one seed, as one JSON value."""
+    from taskpgm.experts import tokenize_for, train_tokenised
+    from taskpgm.pipeline import suite_base
+    from taskpgm.predictive import predict_tokenised
+    from taskpgm.progress import silent
+    from taskpgm.suite import DEMO_PROBES, DEMO_TRAINING, embedded_suite
+
+    folder = out / f"{suite_name}-{seed}"
+    tasks = embedded_suite(suite_name, seed)
+    base = suite_base(suite_name, folder, seed)
+    training = DEMO_TRAINING.model_copy(update={"seed": seed})
+    tokenised = tokenize_for(tasks, base, DEMO_PROBES)
+    began = time.monotonic()
+    experts = train_tokenised(tokenised, base, folder, training, DEMO_PROBES, silent)
+    predictions = predict_tokenised(experts, tokenised, DEMO_PROBES, silent)
+    record: Record = {
+        "suite": suite_name,
+        "seed": seed,
+        "names": list(tasks.names),
+        "families": [task.family for task in tasks],
+        "expert_examples": len(tasks) * training.steps * training.batch_size,
+        "expert_seconds": time.monotonic() - began,
+        "versions": versions("taskpgm", "torch", "transformers", "numpy", "cvxpy"),
+        "runs": [],
+    }
+    for length in steps:
+        final = training.model_copy(update={"steps": length})
+        evidence = evidence_for(experts, tokenised, predictions, final, min(steps), folder, more)
+        for name, shares, forecast, error in mixtures(evidence, tasks, more):
+            record["runs"].append(final_run(name, shares, forecast, error, base, tokenised, final, seed, folder))
+    return record
+
+
+def evidence_for(
+    experts: Any, tokenised: Any, predictions: Any, final: Any, shortest: int, folder: Path, more: bool
+) -> Any:
+    """All that mixture rules may look at, a pilot run and (with `more`) proxy runs included."""
+    from taskpgm.affinity import estimate_affinity
+    from taskpgm.baselines import Evidence, PilotRun, ProxyRuns
+    from taskpgm.config import MeasureSettings
+    from taskpgm.training_run import train_on
+
+    n, seed = len(tokenised), final.seed
+    measure = MeasureSettings(part="probe", per_task=32, curve=True)
+    pilot_training = final.model_copy(update={"steps": int(PILOT_SHARE * shortest)})
+    pilot = train_on(
+        experts.base, tokenised, np.full(n, 1.0 / n), pilot_training, seed=seed, out=folder, measure=measure
+    )
+    proxies = None
+    if more:
+        rng = np.random.default_rng(seed)
+        rows = np.vstack([np.full((1, n), 1.0 / n), rng.dirichlet(np.ones(n), 2 * n)])
+        short = final.model_copy(update={"steps": PROXY_STEPS})
+        probes = MeasureSettings(part="probe", per_task=32)
+        ran = [train_on(experts.base, tokenised, row, short, seed=seed, out=folder, measure=probes) for row in rows]
+        proxies = ProxyRuns(rows, np.array([each.losses for each in ran]), PROXY_STEPS * final.batch_size)
+    return Evidence(
+        experts.names,
+        [len(task.train) for task in tokenised],
+        final.steps * final.batch_size,
+        predictions=predictions,
+        affinity=estimate_affinity(predictions),
+        curves=experts.curves(),
+        proxies=proxies,
+        pilot=PilotRun(np.array(pilot.curve_steps) * final.batch_size, pilot.curve_losses),
+    )
+
+
+def mixtures(evidence: Any, tasks: Any, more: bool) -> Iterator[tuple[str, Array | None, Array | None, str]]:
+    """(name, shares of examples, losses that coverage forecasts for them, error) of every rule."""
+    from taskpgm.baselines import BASELINES as RULES
+
+    wanted = (*BASELINES, *MORE_BASELINES) if more else BASELINES
+    by_name: dict[str, Callable[[], Array]] = {
+        rule.name: lambda rule=rule: rule.mixture(evidence) for rule in RULES if rule.name in wanted
+    }
+    for name, options in ({**COVERAGE, **MORE_COVERAGE} if more else COVERAGE).items():
+        by_name[name] = lambda options=options: coverage_mixture(evidence, tasks, **options)
+    told = coverage_network(evidence, tasks)
+    for name, rule in by_name.items():
+        try:
+            shares = np.asarray(rule(), dtype=np.float64)
+        except (ValueError, RuntimeError) as error:
+            yield name, None, None, f"{type(error).__name__}: {error}"
+            continue
+        yield name, shares, told.losses(shares), ""
+    yield "uniform-again", np.full(len(tasks), 1.0 / len(tasks)), None, ""
+
+
+def coverage_network(
+    evidence: Any,
+    tasks: Any,
+    *,
+    families: bool = False,
+    graph: bool = True,
+    fit: str = "posterior",
+    tau: float = 0.05,
+    floor: float = FLOOR,
+) -> Any:
+    import taskpgm as tp
+
+    n = len(tasks)
+    transfer = tp.exposure_transfer(evidence.curves) if graph else np.eye(n)
+    curves = tp.fit_curves(evidence.curves, transfer, method=fit, horizon=evidence.budget / n)  # type: ignore[arg-type]
+    targets = family_weights([task.family for task in tasks]) if families else None
+    return tp.CoverageNetwork(curves, transfer, evidence.budget, target_weights=targets, tau=tau, lower=floor / n)
+
+
+def coverage_mixture(evidence: Any, tasks: Any, **options: Any) -> Array:
+    import taskpgm as tp
+
+    solution = tp.solve(coverage_network(evidence, tasks, **options), tp.CoverageProgram())
+    if solution.status is not tp.Status.optimal:
+        raise RuntimeError(f"coverage: {solution.status.name}: {solution.message}")
+    return np.asarray(solution.point)
+
+
+def family_weights(families: Sequence[str]) -> Array:
+    """(n,) equal mass for each family, shared equally by its tasks."""
+    counts = {family: families.count(family) for family in families}
+    return np.array([1.0 / (len(counts) * counts[family]) for family in families])
+
+
+def final_run(
+    name: str,
+    shares: Array | None,
+    forecast: Array | None,
+    error: str,
+    base: Any,
+    tokenised: Any,
+    training: Any,
+    seed: int,
+    folder: Path,
+) -> Record:
+    from taskpgm.training_run import train_on
+
+    run: Record = {"mixture": name, "steps": training.steps, "examples": training.steps * training.batch_size}
+    if shares is None:
+        return {**run, "error": error}
+    used = seed + NULL_SEED if name == "uniform-again" else seed
+    done = train_on(base, tokenised, shares, training, seed=used, out=folder)
+    found = {"shares": shares.tolist(), "losses": done.losses.tolist(), "exact": done.exact.tolist()}
+    return {**run, **found, "forecast": None if forecast is None else forecast.tolist()}
+
+
+# ------------------------------------------------------------------------------------------------------------- commands
+
+
+def run(arguments: argparse.Namespace) -> None:
+    first, _, last = arguments.seeds.partition("-")
+    seeds = range(int(first), int(last or first) + 1)
+    items = [(suite, seed) for seed in seeds for suite in arguments.suites]
+    todo = [item for item in items if not record_path(arguments.out, *item, arguments.more).is_file()]
+    print(f"{len(items) - len(todo)} of {len(items)} were done before", flush=True)
+    began = time.monotonic()
+    with ProcessPoolExecutor(arguments.jobs, mp_context=get_context("spawn")) as pool:
+        futures = {
+            pool.submit(work, *item, arguments.out, tuple(arguments.steps), arguments.more): item for item in todo
+        }
+        for done, future in enumerate(as_completed(futures), start=1):
+            future.result()
+            passed = time.monotonic() - began
+            left = passed / done * (len(todo) - done)
+            suite, seed = futures[future]
+            print(f"{suite} {seed}: {done} of {len(todo)}, {passed:.0f} s, {left:.0f} s left", flush=True)
+
+
+def work(suite: str, seed: int, out: Path, steps: Sequence[int], more: bool) -> None:
+    record = study(suite, seed, out, steps, more)
+    write_atomic(record_path(out, suite, seed, more), (canonical_json(record) + "\n").encode())
+
+
+def record_path(out: Path, suite: str, seed: int, more: bool) -> Path:
+    return out / "records" / f"{suite}-{seed}{'-more' if more else ''}.json"
+
+
+def collect(arguments: argparse.Namespace) -> None:
+    paths = sorted((arguments.out / "records").glob("*.json"))
+    write_atomic(arguments.to, "".join(canonical_json(read_json(path)) + "\n" for path in paths).encode())
+    print(f"{len(paths)} records in {arguments.to}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True)
+    runner = commands.add_parser("run", help="train and measure; goes on where it stopped")
+    runner.add_argument("--out", type=Path, default=Path("runs/study"))
+    runner.add_argument("--seeds", default="100-109", help="a range, or one seed")
+    runner.add_argument("--suites", nargs="+", default=["easy-redundant", "hard-redundant", "interacting"])
+    runner.add_argument("--steps", nargs="+", type=int, default=[125, 250], help="lengths of the final run")
+    runner.add_argument("--jobs", type=int, default=2)
+    runner.add_argument("--more", action="store_true", help="rules that need proxy runs, and ablations, too")
+    runner.set_defaults(command=run)
+    collector = commands.add_parser("collect", help="one JSON line for each suite and seed")
+    collector.add_argument("--out", type=Path, default=Path("runs/study"))
+    collector.add_argument("--to", type=Path, required=True)
+    collector.set_defaults(command=collect)
+    reporter = commands.add_parser("report", help="tables from the record")
+    reporter.add_argument("record", type=Path)
+    reporter.set_defaults(command=report)
+    arguments = parser.parse_args()
+    arguments.command(arguments)
+
+
+# --------------------------------------------------------------------------------------------------------------- report
+
+
+def report(arguments: argparse.Namespace) -> None:
+    """Per suite and budget: the difference to uniform in the mean loss over families, with corrected intervals."""
+    records = [json.loads(line) for line in arguments.record.read_text().splitlines()]
+    names = list(dict.fromkeys(run["mixture"] for record in records for run in record["runs"]))
+    names.remove("uniform")
+    cells = sorted({(record["suite"], run["steps"]) for record in records for run in record["runs"]})
+    comparisons = len(cells) * len(names)
+    print("Differences to uniform, mean held-out loss with equal weight per family, nats per target token.")
+    print(f"{comparisons} comparisons: 95 % intervals for each alone, and for all together (Bonferroni).\n")
+    for suite, steps in cells:
+        count = len({record["seed"] for record in records if record["suite"] == suite})
+        print(f"## {suite}, {steps} steps, {count} seeds\n")
+        print("| mixture | difference | alone | all together | exact match | worst family |")
+        print("|---|---|---|---|---|---|")
+        rows = [(name, *differences(records, suite, steps, name)) for name in names]
+        for name, losses, exacts, worst in sorted(rows, key=lambda row: np.mean(row[1]) if len(row[1]) else np.inf):
+            print(table_row(name, losses, exacts, worst, comparisons))
+        print()
+    print_forecasts(records)
+
+
+def differences(records: Sequence[Record], suite: str, steps: int, name: str) -> tuple[Array, Array, float]:
+    """(per-seed differences in loss, in exact match, largest mean rise of a family) of a mixture against uniform."""
+    losses, exacts, by_family = [], [], []
+    for record in records:
+        if record["suite"] != suite:
+            continue
+        runs = {run["mixture"]: run for run in record["runs"] if run["steps"] == steps and "error" not in run}
+        if name not in runs:
+            continue
+        weights = family_weights(record["families"])
+        change = np.subtract(runs[name]["losses"], runs["uniform"]["losses"])
+        losses.append(weights @ change)
+        exacts.append(weights @ np.subtract(runs[name]["exact"], runs["uniform"]["exact"]))
+        families = sorted(set(record["families"]))
+        by_family.append([np.mean(change[[f == family for f in record["families"]]]) for family in families])
+    worst = float(np.mean(by_family, axis=0).max()) if by_family else np.nan
+    return np.array(losses), np.array(exacts), worst
+
+
+def table_row(name: str, losses: Array, exacts: Array, worst: float, comparisons: int) -> str:
+    from scipy.stats import t
+
+    if len(losses) < 2:
+        return f"| {name} | failed or one seed only ({len(losses)}) | | | | |"
+    error = losses.std(ddof=1) / np.sqrt(len(losses))
+    alone, together = (t.ppf(1.0 - 0.025 / many, len(losses) - 1) * error for many in (1, comparisons))
+    mean = losses.mean()
+    return (
+        f"| {name} | {mean:+.4f} | {mean - alone:+.4f} to {mean + alone:+.4f} |"
+        f" {mean - together:+.4f} to {mean + together:+.4f} | {exacts.mean():+.1%} | {worst:+.3f} |"
+    )
+
+
+def print_forecasts(records: Sequence[Record]) -> None:
+    """Within each task, over mixtures that coverage did not choose: r^2 of forecast and loss, and rank correlation."""
+    from scipy.stats import rankdata
+
+    print("## Forecasts against losses, mixtures not chosen by coverage\n")
+    print("| suite | steps | within-task r^2 | mean rank correlation over mixtures | mean absolute error |")
+    print("|---|---|---|---|---|")
+    for suite, steps in sorted({(record["suite"], run["steps"]) for record in records for run in record["runs"]}):
+        told, seen, ranks = [], [], []
+        for record in records:
+            runs = [
+                run
+                for run in record["runs"]
+                if run["steps"] == steps and run.get("forecast") and not run["mixture"].startswith("coverage")
+            ]
+            if record["suite"] != suite or len(runs) < 3:
+                continue
+            forecast, losses = (np.array([run[key] for run in runs]) for key in ("forecast", "losses"))
+            told.append(forecast - forecast.mean(axis=0))
+            seen.append(losses - losses.mean(axis=0))
+            weights = family_weights(record["families"])
+            ranks.append(np.corrcoef(rankdata(forecast @ weights), rankdata(losses @ weights))[0, 1])
+        if told:
+            a, b = np.concatenate(told).ravel(), np.concatenate(seen).ravel()
+            square = np.corrcoef(a, b)[0, 1] ** 2
+            error = error_of(records, suite, steps)
+            print(f"| {suite} | {steps} | {square:.2f} | {np.mean(ranks):.2f} | {error:.3f} |")
+
+
+def error_of(records: Sequence[Record], suite: str, steps: int) -> float:
+    errors = [
+        np.abs(np.subtract(run["forecast"], run["losses"])).mean()
+        for record in records
+        for run in record["runs"]
+        if record["suite"] == suite and run["steps"] == steps and run.get("forecast")
+    ]
+    return float(np.mean(errors))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,27 @@
+"""Whole amounts from shares, and the same examples for the same seed whatever the shares are.
+
+whole_counts([0.5, 0.3, 0.2], 8)    # [4, 2, 2]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+
+def whole_counts(shares: Sequence[float], total: int) -> list[int]:
+    """Whole numbers in proportion to the shares that add up to `total`, by largest remainder.
+
+    Each differs from its exact amount by less than one; equal remainders go to the earlier one. A share of 0 gets 0.
+
+    Args:
+        shares: finite, none negative, one at least positive; they need not add up to 1.
+        total: what the counts add up to.
+    """
+    whole = sum(map(Fraction, shares), Fraction(0))
+    ideal = [Fraction(share) * total / whole for share in shares]
+    counts = [int(amount) for amount in ideal]
+    by_remainder = sorted(range(len(counts)), key=lambda i: counts[i] - ideal[i])
+    for i in by_remainder[: total - sum(counts)]:
+        counts[i] += 1
+    return counts
