@@ -14,8 +14,9 @@ from taskpgm.judge import certificate, judge
 if TYPE_CHECKING:
     from taskpgm.affinity import ExponentialSimilarity, LinearSimilarity, estimate_affinity
     from taskpgm.capacity import CapacityMixture
+    from taskpgm.choice import choose
     from taskpgm.config import LoraSettings, ProbeSettings, SplitSettings, TaskSource, TrainingSettings
-    from taskpgm.constraints import CostBound, EffectiveTasks, EpochCap, Group, TrustRegion
+    from taskpgm.constraints import CostBound, EffectiveTasks, EpochCap, Group, TrustRegion, UtilityFloor
     from taskpgm.coverage import CoverageNetwork
     from taskpgm.curvature import convexity, projected, shifted
     from taskpgm.curves import diagnose, fit_curves
@@ -57,8 +58,9 @@ __version__ = "0.1.0"
 _HOME = {
     "affinity": ("ExponentialSimilarity", "LinearSimilarity", "estimate_affinity"),
     "capacity": ("CapacityMixture",),
+    "choice": ("choose",),
     "config": ("LoraSettings", "ProbeSettings", "SplitSettings", "TaskSource", "TrainingSettings"),
-    "constraints": ("CostBound", "EffectiveTasks", "EpochCap", "Group", "TrustRegion"),
+    "constraints": ("CostBound", "EffectiveTasks", "EpochCap", "Group", "TrustRegion", "UtilityFloor"),
     "coverage": ("CoverageNetwork",),
     "curvature": ("convexity", "projected", "shifted"),
     "curves": ("diagnose", "fit_curves"),
@@ -131,10 +133,12 @@ __all__ = [
     "TradeOff",
     "TrainingSettings",
     "TrustRegion",
+    "UtilityFloor",
     "balanced_beta",
     "best_method",
     "bootstrap",
     "certificate",
+    "choose",
     "convexity",
     "demo_suite",
     "diagnose",

@@ -92,14 +92,33 @@ def solve(
     feasible: Annotated[
         Path | None, typer.Option(help="YAML: the section `feasible` of a run's file, instead of --floor.")
     ] = None,
+    choose: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RULE",
+            help="Choose beta by effective_tasks=NUMBER, knee or utility_share=SHARE; or nearest_prior=SHARE, the"
+            " mixture nearest to the prior with that share of the utility.",
+        ),
+    ] = None,
+    plot_path: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw weights along all trade-offs, and this one: .png, .svg or .pdf."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Only the mathematics: a certified mixture from your own similarities and utilities."""
+    from taskpgm.choice import Rule, apply_rule, path_of
     from taskpgm.inference import SimplexQP
     from taskpgm.inference import solve as solve_network
     from taskpgm.mixture import Mixture
+    from taskpgm.plots import check_ending, save_trade_off
     from taskpgm.shadow_prices import prices
 
+    if plot_path is not None:
+        check_ending(plot_path)
+    if choose is not None and beta is not None:
+        raise InputError("give --beta or --choose, not both: the rule chooses beta.")
+    rule = None if choose is None else Rule.parse(choose)
     network = _network_from_files(similarity, utility, rho, beta, lam, tau, floor)
     settings: dict[str, Any] = {
         "rho": rho if beta is None else None,
@@ -108,15 +127,25 @@ def solve(
         "tau": tau,
         "floor": floor,
     }
-    details = {"settings": settings}
+    details: dict[str, Any] = {"settings": settings}
     if feasible is not None:
         network, settings["feasible"] = _constrained(network, feasible)
+    whole, chosen = network, None
+    if rule is not None:
+        chosen = apply_rule(network, rule)
+        network, details["choice"] = chosen.network, chosen.as_dict()
+        settings |= {"rho": None, "beta": network.beta, "lam": network.lam, "tau": network.tau}
     solution = solve_network(network, SimplexQP())
     if feasible is not None and solution.point is not None:
         details["constraints"] = prices(network, solution).as_dict()
     mixture = Mixture.from_solution(network, solution, details=details)
     if out is not None:
         mixture.to_json(out)
+    if plot_path is not None:
+        path = path_of(whole) if chosen is None or chosen.path is None else chosen.path
+        on_path = rule is None or rule.nearest_prior is None
+        save_trade_off(plot_path, path, solution.point, network.beta if on_path else None)
+        print(f"Drawn to {plot_path}.", file=sys.stderr)
     if as_json:
         print(json.dumps(mixture.as_dict(), ensure_ascii=False))
         return

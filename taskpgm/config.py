@@ -149,6 +149,21 @@ class ProbeSettings(Settings):
         return top_k
 
 
+class ChooseSettings(Settings):
+    """A rule that chooses beta, instead of a number: exactly one. See `taskpgm.choice`."""
+
+    effective_tasks: float | None = Field(default=None, ge=1.0)
+    knee: bool = False
+    utility_share: Share | None = None
+    nearest_prior: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> ChooseSettings:
+        if (self.effective_tasks, self.utility_share, self.nearest_prior).count(None) + (not self.knee) != 3:
+            raise ValueError("give exactly one of effective_tasks, knee: true, utility_share and nearest_prior")
+        return self
+
+
 class MeasureSettings(Settings):
     """On which held-out examples a training run is measured: up to per_task of each task's part.
 
@@ -165,7 +180,8 @@ class MeasureSettings(Settings):
 class EnergySettings(Settings):
     """The energy. kind: "pairwise" (utilities and similarities) or "coverage" (learning curves and transfer).
 
-    Of a pairwise energy beta is balanced against redundancy by rho where it is not given. tau pulls towards the prior:
+    Of a pairwise energy beta is balanced against redundancy by rho where it is neither given nor chosen. tau pulls to
+    the prior:
     0 where a pairwise energy does not give it, 0.05 for coverage.
     """
 
@@ -179,6 +195,7 @@ class EnergySettings(Settings):
     lam: float = Field(default=1.0, ge=0.0)
     beta: float | None = None
     rho: float = Field(default=0.5, ge=0.0)
+    choose: ChooseSettings | None = None
     tau: float | None = Field(default=None, ge=0.0)
     prior: dict[str, Annotated[float, Field(gt=0.0)]] | None = None
 
@@ -188,6 +205,10 @@ class EnergySettings(Settings):
             raise ValueError("utility: supplied needs supplied: {task: value, ...}, and only it takes them")
         if self.target_weights is not None and self.utility != "heldout_gain" and self.kind != "coverage":
             raise ValueError("target_weights are only used by kind: coverage, and by utility: heldout_gain")
+        if self.choose is not None and (self.kind == "coverage" or self.beta is not None):
+            raise ValueError("choose chooses the beta of kind: pairwise; leave beta out")
+        if self.choose is not None and self.choose.nearest_prior is not None and self.tau:
+            raise ValueError("choose: nearest_prior minimises the divergence from the prior alone; leave tau out")
         return self
 
 

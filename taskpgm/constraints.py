@@ -125,6 +125,20 @@ class CostBound:
 
 
 @dataclass(frozen=True)
+class UtilityFloor:
+    """The mean utility, sum utilities_i p_i, is at least `least`. Every task needs a utility."""
+
+    utilities: Mapping[str, float]
+    least: float
+
+    def rows(self, names: Sequence[str]) -> Rows:
+        utilities = _each(self.utilities, names, "utility")
+        less = f"a mean utility lower by {0.01 * abs(self.least):.3g}"
+        name = f"a mean utility of at least {self.least:.4g}"
+        return [Halfspace(name, -utilities, -self.least, less, 0.01 * abs(self.least))]
+
+
+@dataclass(frozen=True)
 class TrustRegion:
     """KL(p || centre) <= within, in nats: no further than that from a mixture of yours. Weights of centre are > 0."""
 
@@ -156,11 +170,12 @@ class EffectiveTasks:
         return [Ball(name, uniform, float(np.log(n / self.least)), fewer, 1.0 / self.least)]
 
 
-Constraint: TypeAlias = Group | EpochCap | CostBound | TrustRegion | EffectiveTasks
+Constraint: TypeAlias = Group | EpochCap | CostBound | UtilityFloor | TrustRegion | EffectiveTasks
 KINDS: dict[str, type[Any]] = {
     "group": Group,
     "epoch_cap": EpochCap,
     "cost_bound": CostBound,
+    "utility_floor": UtilityFloor,
     "trust_region": TrustRegion,
     "effective_tasks": EffectiveTasks,
 }

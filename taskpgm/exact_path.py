@@ -100,9 +100,7 @@ class TradeOff:
         """
         numbers = self.effective_tasks
         if not numbers.min() <= count <= numbers.max():
-            raise InputError(
-                f"{count:g} effective tasks: this network's mixtures have {numbers.min():.4g} to {numbers.max():.4g}."
-            )
+            raise nothing_with(count, numbers)
         last = int(np.flatnonzero(numbers >= count)[-1])
         if last == len(numbers) - 1:
             return float(self.betas[-1])
@@ -114,8 +112,7 @@ class TradeOff:
         Raises:
             InputError: a share outside [0, 1].
         """
-        if not 0.0 <= share <= 1.0:
-            raise InputError(f"share {share}: it must be between 0 and 1.")
+        check_share(share)
         goal = self.utilities[0] + share * (self.utilities[-1] - self.utilities[0])
         first = int(np.argmax(self.utilities >= goal - 1e-15 * np.abs(self.utilities).max()))
         if first == 0:
@@ -130,8 +127,7 @@ class TradeOff:
         Both are scaled to [0, 1] over the path; the knee is the corner farthest above the line from end to end (Satopaa
         et al. 2011). 0 where the path has one point.
         """
-        gain, cost = _unit(self.utilities), _unit(self.redundancies)
-        return float(self.betas[int(np.argmax(gain - cost))])
+        return knee_of(self.betas, self.utilities, self.redundancies)
 
     def _bisect(self, corner: int, holds: Callable[[FloatArray], bool]) -> float:
         """The last beta of the piece after `corner` at which a property of the mixture holds, to float precision."""
@@ -169,6 +165,24 @@ def effective_tasks(mixture: ArrayLike) -> FloatArray:
     p = np.asarray(mixture, dtype=np.float64)
     logs = np.log(np.where(p > 0.0, p, 1.0))
     return np.asarray(np.exp(-(p * logs).sum(axis=-1)))
+
+
+def knee_of(betas: FloatArray, utilities: FloatArray, costs: FloatArray) -> float:
+    """The beta of the point farthest above the line from end to end, with gain and cost scaled to [0, 1]."""
+    return float(betas[int(np.argmax(_unit(utilities) - _unit(costs)))])
+
+
+def check_share(share: float) -> None:
+    """Raise an InputError for a share outside [0, 1]."""
+    if not 0.0 <= share <= 1.0:
+        raise InputError(f"share {share}: it must be between 0 and 1.")
+
+
+def nothing_with(count: float, numbers: FloatArray) -> InputError:
+    """The error that says how many effective tasks there are on a path."""
+    return InputError(
+        f"{count:g} effective tasks: this network's mixtures have {numbers.min():.4g} to {numbers.max():.4g}."
+    )
 
 
 def _gaps(network: TaskNetwork, betas: FloatArray, mixtures: FloatArray) -> FloatArray:

@@ -14,6 +14,7 @@ from typing import Any
 from taskpgm.affinity import ExponentialSimilarity, LinearSimilarity, Similarity, estimate_affinity
 from taskpgm.base import Base, locate_base
 from taskpgm.building import coverage_network, prior_of
+from taskpgm.choice import Choice, Rule, apply_rule
 from taskpgm.config import EnergySettings, FeasibleSettings, MixtureSettings, ProbeSettings, RunConfig, TrainingSettings
 from taskpgm.coverage import CoverageNetwork
 from taskpgm.feasible import FeasibleSet
@@ -135,12 +136,14 @@ def mix(
     predictions = predict_tokenised(experts, tokenised, probes, progress)
     affinity = estimate_affinity(predictions, utility=_utility(energy), similarity=_similarity(energy))
     network: TaskNetwork | CoverageNetwork
+    chosen: Choice | None = None
     if energy.kind == "coverage":
         losses = experts.curves()
         network, findings = coverage_network(losses, energy, allowed, sizes, amounts.unit, amounts.budget)
         spread = bootstrap(losses, network, replicates=REPLICATES, seed=training.seed)
     else:
         network = build_network(tasks.names, affinity.utility, affinity.similarity, energy.beta, energy, allowed)
+        rule = rule_of(energy)
         spread = bootstrap(
             affinity,
             network,
@@ -149,7 +152,10 @@ def mix(
             utility=_utility(energy),
             similarity=_similarity(energy),
             rho=energy.rho if energy.beta is None else None,
+            rule=rule,
         )
+        chosen = None if rule is None else apply_rule(network, rule)
+        network = network if chosen is None else chosen.network
     solution = solve(network, convex_method(network))
     details = {
         "key": key,
@@ -162,6 +168,8 @@ def mix(
         "uncertainty": spread.as_dict(),
         "dropped_examples": {task.name: task.dropped for task in tokenised if task.dropped},
     }
+    if chosen is not None:
+        details["choice"] = chosen.as_dict()
     if isinstance(network, CoverageNetwork):
         details["findings"] = [{"task": each.task, "kind": each.kind, "text": each.text} for each in findings]
         if solution.point is not None:
@@ -199,6 +207,11 @@ def build_network(
     )
 
 
+def rule_of(energy: EnergySettings) -> Rule | None:
+    """The rule that chooses the trade-off; None where beta is given or balanced."""
+    return None if energy.choose is None else Rule(**energy.choose.model_dump())
+
+
 def _utility(energy: EnergySettings) -> Utility:
     if energy.utility == "supplied":
         return Supplied(energy.supplied or {})
@@ -220,6 +233,9 @@ def _check_names(tasks: TaskSet, energy: EnergySettings) -> None:
     }
     for section, values in sections.items():
         _check_known(values or {}, tasks.names, section)
+    wanted = None if energy.choose is None else energy.choose.effective_tasks
+    if wanted is not None and wanted > len(tasks):
+        raise InputError(f"energy.choose.effective_tasks: {wanted:g} of {len(tasks)} tasks; ask for fewer.")
     missing = [name for name in tasks.names if energy.supplied is not None and name not in energy.supplied]
     if missing:
         raise InputError(f"energy.supplied: no value for task {missing[0]!r}; every task needs one.")

@@ -1,6 +1,7 @@
-"""Pictures of a comparison: how energy and bound came about, who proves how much how fast, and who agrees with whom.
+"""Pictures: of a comparison of methods, and of a network's trade-off path.
 
 comparison_figure(rows).savefig("compare.png")
+trade_off_figure(trade_off(network), chosen=solution).savefig("path.png")
 """
 
 from __future__ import annotations
@@ -11,8 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from taskpgm.choice import Path as Trail
 from taskpgm.comparison import Row
+from taskpgm.exact_path import TradeOff
 from taskpgm.judge import ENERGY_TOLERANCE
 from taskpgm.types import FloatArray, InputError, Status
 
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".png", ".svg", ".pdf")
 LEAST_GAP = 1e-9  # what is proved is drawn here on logarithmic axes
+SHOWN = 16  # tasks with a colour of their own in the picture of a path
+SAMPLES = 400
 NO_ANSWER = (Status.refused, Status.failed)
 
 
@@ -31,11 +37,25 @@ def save_comparison(rows: Sequence[Row], path: Path) -> None:
     Raises:
         InputError: another ending of the file's name, or no method gave an answer.
     """
+    check_ending(path)
+    _save(comparison_figure(rows), path)
+
+
+def save_trade_off(path: Path, trade_offs: Trail, chosen: ArrayLike | None = None, beta: float | None = None) -> None:
+    """Draw a trade-off path into a PNG, SVG or PDF file; see `trade_off_figure`.
+
+    Raises:
+        InputError: another ending of the file's name.
+    """
+    check_ending(path)
+    _save(trade_off_figure(trade_offs, chosen, beta), path)
+
+
+def _save(figure: Figure, path: Path) -> None:
     from taskpgm.storage import write_atomic
 
-    check_ending(path)
     buffer = io.BytesIO()
-    comparison_figure(rows).savefig(buffer, format=path.suffix.lower()[1:], dpi=150)
+    figure.savefig(buffer, format=path.suffix.lower()[1:], dpi=150)
     write_atomic(path, buffer.getvalue())
 
 
@@ -159,3 +179,92 @@ def _draw_excess(axes: Axes, rows: Sequence[Row], methods: Sequence[str], colour
     axes.invert_yaxis()
     axes.set(xscale="log", xlabel=f"energy above the best (drawn at least at {LEAST_GAP:.0e})")
     axes.set_title("Excess energy; filled marks are proved")
+
+
+# --------------------------------------------------------------------------------------------------- the trade-off path
+
+
+def trade_off_figure(path: Trail, chosen: ArrayLike | None = None, beta: float | None = None) -> Figure:
+    """Weights stacked over beta, with effective tasks and utility below, and the chosen mixture as a bar beside them.
+
+    Args:
+        path: from `trade_off`, or a sampled one.
+        chosen: (n,) a mixture to show; it need not lie on the path.
+        beta: where it lies on the path, if it does.
+    """
+    from matplotlib.figure import Figure
+
+    betas, mixtures = _along(path)
+    largest = np.argsort(-mixtures.max(axis=0), kind="stable")[:SHOWN]
+    figure = Figure(figsize=(13.0, 8.0), layout="constrained")
+    axes = figure.subplots(2, 2, gridspec_kw={"width_ratios": (12, 1), "height_ratios": (3, 2)})
+    colours = _stack(axes[0, 0], betas, mixtures, largest, path.network.names)
+    _draw_chosen(axes[0, 1], chosen, largest, colours)
+    _draw_counts(axes[1, 0], path, betas, mixtures)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    axes[1, 1].axis("off")
+    figure.legend(handles[::-1], labels[::-1], loc="outside right upper", fontsize="small")
+    for each in axes[:, 0]:
+        each.set(xscale="log", xlim=(betas[0], betas[-1]))
+        if beta is not None:
+            each.axvline(np.clip(beta, betas[0], betas[-1]), color="black", linestyle="--", linewidth=1.5)
+    return figure
+
+
+def _along(path: Trail) -> tuple[FloatArray, FloatArray]:
+    """((m,) increasing positive betas, (m, n) mixtures) to draw: every corner of a path, and points between them."""
+    positive = path.betas[path.betas > 0.0]
+    if not len(positive):  # utilities that are all equal: one mixture for every beta
+        return np.array([0.1, 1.0]), np.repeat(path.mixtures[-1:], 2, axis=0)
+    low, high = float(positive[0]) / 20.0, float(positive[-1]) * 1.5
+    if not isinstance(path, TradeOff):  # already drawn out to where nothing changes any more
+        low = float(positive[0]) / 1.5
+        return np.r_[low, positive, high], np.vstack([path.mixtures[0], path.mixtures[1:], path.mixtures[-1]])
+    between = np.geomspace(low, high, SAMPLES)
+    betas, mixtures = np.r_[positive, between], [*path.mixtures[path.betas > 0.0], *map(path.at, between.tolist())]
+    order = np.argsort(betas, kind="stable")
+    return betas[order], np.array(mixtures)[order]
+
+
+def _stack(
+    axes: Axes, betas: FloatArray, mixtures: FloatArray, largest: Any, names: Sequence[str]
+) -> list[tuple[float, ...]]:
+    """Draw the weights; returns the colours of the tasks that have one, then of all others together."""
+    from matplotlib import colormaps
+
+    palette = colormaps["tab20"]
+    colours: list[tuple[float, ...]] = [palette((2 * i) % 20 + (2 * i) // 20) for i in range(len(largest))]
+    parts, labels = list(mixtures[:, largest].T), [names[i] for i in largest]
+    left = mixtures.shape[1] - len(largest)
+    if left:
+        parts.append(1.0 - mixtures[:, largest].sum(axis=1))
+        labels.append(f"{left} others")
+    colours.append((0.8, 0.8, 0.8, 1.0))
+    axes.stackplot(betas, *parts, labels=labels, colors=colours)
+    axes.set(ylim=(0.0, 1.0), ylabel="weight", title="Mixtures from diversity alone (left) to utility alone (right)")
+    return colours
+
+
+def _draw_chosen(axes: Axes, chosen: ArrayLike | None, largest: Any, colours: list[tuple[float, ...]]) -> None:
+    if chosen is None:
+        axes.axis("off")
+        return
+    p = np.asarray(chosen, dtype=np.float64)
+    parts = [*p[largest], max(0.0, 1.0 - float(p[largest].sum()))]
+    below = np.r_[0.0, np.cumsum(parts)[:-1]]
+    axes.bar([0.0], parts, bottom=below, color=colours, width=1.0)
+    axes.set(xlim=(-0.5, 0.5), ylim=(0.0, 1.0), xticks=[], yticks=[], title="chosen")
+
+
+def _draw_counts(axes: Axes, path: Trail, betas: FloatArray, mixtures: FloatArray) -> None:
+    """Effective tasks on the left axis, the share of the utility's range on the right one."""
+    from taskpgm.exact_path import effective_tasks
+
+    utilities, (least, most) = mixtures @ path.network.utility, (path.utilities[0], path.utilities[-1])
+    gained = (utilities - least) / (most - least) if most > least else np.zeros(len(betas))
+    (counts,) = axes.plot(betas, effective_tasks(mixtures), color="tab:blue", label="effective tasks")
+    axes.set(xlabel="beta, the weight of the utility", ylabel="effective tasks", ylim=(0.0, None))
+    right = axes.twinx()
+    (shares,) = right.plot(betas, gained, color="tab:red", linestyle="-.", label="share of the utility")
+    right.set(ylabel="share of the way to the most utility", ylim=(-0.02, 1.05))
+    axes.legend(handles=[counts, shares], loc="center left")

@@ -148,7 +148,11 @@ def _print_pairwise(mixture: Mixture, network: TaskNetwork) -> None:
     utility = mixture.details.get("utility", "supplied")
     similarity = mixture.details.get("similarity", "supplied")
     print(f"Energy: utility {utility}, similarity {similarity}, {_terms(network)}, every weight at least {least:.4g}.")
-    _print_caution(network, utility)
+    choice = mixture.details.get("choice")
+    if choice:
+        print(f"Chosen by rule: {choice['text']}.")
+    else:
+        _print_caution(network, utility)
 
 
 def _print_coverage(mixture: Mixture, network: CoverageNetwork) -> None:

@@ -11,7 +11,8 @@ and with the network's own weights, bounds and prior another mixture.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -19,12 +20,13 @@ from typing import Any
 import numpy as np
 
 from taskpgm.affinity import ExponentialSimilarity, Similarity
+from taskpgm.choice import Rule, apply_rule
 from taskpgm.coverage import CoverageNetwork
 from taskpgm.curve_uncertainty import drawn_mixtures
-from taskpgm.inference import CoverageProgram, PairwiseFrankWolfe, SimplexQP, solve
-from taskpgm.inference.method import Method
+from taskpgm.inference import CoverageProgram, PairwiseFrankWolfe, solve, solve_many
+from taskpgm.inference.critical_line import walk_refusal
 from taskpgm.network import TaskNetwork, balanced_beta
-from taskpgm.types import Affinity, Blocks, FloatArray, InputError, IntArray, LossCurves, readonly
+from taskpgm.types import Affinity, Blocks, FloatArray, InputError, IntArray, LossCurves, Solution, readonly
 from taskpgm.utilities import Learnability, Utility
 
 LEVEL = 0.95
@@ -108,6 +110,7 @@ def bootstrap(
     utility: Utility | None = None,
     similarity: Similarity | None = None,
     rho: float | None = None,
+    rule: Rule | None = None,
 ) -> Spread:
     """Mixtures of evidence drawn again.
 
@@ -118,6 +121,8 @@ def bootstrap(
         replicates, seed: how many draws, and of which generator.
         utility, similarity: the rules that the affinity was made with; the defaults of `estimate_affinity`.
         rho: where given, beta is balanced anew for every draw, as `TaskNetwork.from_affinity` does.
+        rule: where given, the trade-off is chosen anew for every draw (see `taskpgm.choice`); where its path must be
+            sampled, which takes seconds, or has no answer, the trade-off chosen from all the evidence is kept.
 
     Raises:
         InputError: an affinity without blocks, evidence of another kind, or of other tasks than the network's.
@@ -128,23 +133,45 @@ def bootstrap(
     blocks = [_blocks(each, network) for each in affinities]
     rules = (utility or Learnability(), similarity or ExponentialSimilarity())
     rng = np.random.default_rng(seed)
-    method: Method = PairwiseFrankWolfe() if network.tau == 0.0 and network.only_bounds else SimplexQP()
-    found = np.empty((replicates, len(network)))
-    for row in found:
-        chosen = [blocks[k] for k in rng.integers(len(blocks), size=len(blocks))]
-        drawn = [_drawn(each, rng, rules) for each in chosen]
-        u, s = np.mean([d[0] for d in drawn], axis=0), np.mean([d[1] for d in drawn], axis=0)
-        beta = network.beta if rho is None else balanced_beta(u, s, lam=network.lam, rho=rho)
-        row[:] = _mixture(_like(network, u, s, beta), method)
-    mixture = _mixture(network, method)
+    whole = network if rule is None else apply_rule(network, rule).network
+    if rule is not None and rule.nearest_prior is None and walk_refusal(network) is not None:
+        network, rule, rho = whole, None, None
+
+    def redrawn() -> Iterator[TaskNetwork]:
+        for _ in range(replicates):
+            chosen = [blocks[k] for k in rng.integers(len(blocks), size=len(blocks))]
+            drawn = [_drawn(each, rng, rules) for each in chosen]
+            u, s = np.mean([d[0] for d in drawn], axis=0), np.mean([d[1] for d in drawn], axis=0)
+            beta = network.beta if rho is None else balanced_beta(u, s, lam=network.lam, rho=rho)
+            again = network.changed(utility=u, similarity=s, beta=beta)
+            yield again if rule is None else _chosen_again(again, rule, whole)
+
+    mixture, *found = [_mixture(solution) for solution in _solved(whole, redrawn())]
     probes = np.mean([len(np.unique(each.scores.context_probe)) / len(network) for each in blocks])
-    return Spread(network, readonly(mixture, np.float64), readonly(found, np.float64), float(probes))
+    replicated = readonly(found, np.float64).reshape(replicates, len(network))
+    return Spread(whole, readonly(mixture, np.float64), replicated, float(probes))
+
+
+def _chosen_again(drawn: TaskNetwork, rule: Rule, whole: TaskNetwork) -> TaskNetwork:
+    """What the rule makes of a draw; the trade-off of all evidence where the rule has no answer."""
+    try:
+        return apply_rule(drawn, rule).network
+    except InputError:  # in this draw no mixture has so many effective tasks, or all utilities are equal
+        return whole.changed(utility=drawn.utility, similarity=drawn.similarity)
+
+
+def _solved(network: TaskNetwork, others: Iterable[TaskNetwork]) -> Iterator[Solution]:
+    """Of a network and then of others of its kind, by the method that is fastest for many."""
+    row = itertools.chain([network], others)
+    if network.tau == 0.0 and network.only_bounds:
+        return (solve(each, PairwiseFrankWolfe()) for each in row)
+    return solve_many(row)
 
 
 def _of_curves(evidence: object, network: TaskNetwork | CoverageNetwork, replicates: int, seed: int) -> Spread:
     if not (isinstance(evidence, LossCurves) and isinstance(network, CoverageNetwork)):
         raise InputError("the evidence of a CoverageNetwork is the experts' losses, that of a TaskNetwork an affinity.")
-    mixture = _mixture(network, CoverageProgram())
+    mixture = _mixture(solve(network, CoverageProgram()))
     found = drawn_mixtures(evidence, network, mixture, replicates, seed)
     return Spread(network, readonly(mixture, np.float64), readonly(found, np.float64), None)
 
@@ -195,12 +222,7 @@ def _by_task(blocks: Blocks) -> list[IntArray]:
     return [np.flatnonzero(blocks.task == task) for task in range(len(blocks.scores.names))]
 
 
-def _like(network: TaskNetwork, utility: FloatArray, similarity: FloatArray, beta: float) -> TaskNetwork:
-    return network.changed(utility=utility, similarity=similarity, beta=beta)
-
-
-def _mixture(network: TaskNetwork | CoverageNetwork, method: Method) -> FloatArray:
-    solution = solve(network, method)
+def _mixture(solution: Solution) -> FloatArray:
     if solution.point is None:
         raise InputError(f"a replicate cannot be solved: {solution.message}")
     return np.asarray(solution.point, dtype=np.float64)

@@ -213,7 +213,9 @@ def test_an_inaccurate_solver_is_never_believed(iterations: int) -> None:
 
 
 def test_a_lying_solver_is_never_believed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def lie(self: SimplexQP, solver: str, problem: TaskNetwork, deadline: object) -> tuple[FloatArray, str]:
+    def lie(
+        self: SimplexQP, solver: str, program: object, problem: TaskNetwork, deadline: object
+    ) -> tuple[FloatArray, str]:
         return np.full(len(problem), 1.0 / len(problem)), "optimal"
 
     monkeypatch.setattr(SimplexQP, "_solve_with", lie)

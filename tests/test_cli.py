@@ -17,6 +17,7 @@ from tiny import write_config
 
 import taskpgm as tp
 from taskpgm import cli
+from taskpgm.exact_path import effective_tasks
 from taskpgm.types import Example
 
 Call = Callable[..., tuple[int, str, str]]
@@ -230,6 +231,37 @@ def test_solve_keeps_a_feasible_set_from_a_file(call: Call, tables: list[str], t
     assert call("verify", out)[0] == 0
     path.write_text("grups: {}\n")
     assert "did you mean 'groups'?" in one_line(call("solve", *tables, "--feasible", path))
+
+
+def test_solve_chooses_by_rule_reports_it_and_draws_the_path(call: Call, tables: list[str], tmp_path: Path) -> None:
+    out, picture = tmp_path / "mixture.json", tmp_path / "path.svg"
+    code, printed, error = call(
+        "solve", *tables, "--choose", "effective-tasks=2.2", "--out", out, "--plot-path", picture
+    )
+    assert (code, error) == (0, f"Drawn to {picture}.\n")
+    assert "Chosen by rule: the most utility that 2.2 effective tasks leave room for" in printed
+    stored = json.loads(out.read_text())
+    assert stored["details"]["choice"]["rule"] == {"effective_tasks": 2.2}
+    assert stored["details"]["choice"]["beta"] == stored["network"]["beta"]
+    assert float(effective_tasks(list(stored["weights"].values()))) == pytest.approx(2.2, abs=1e-6)
+    assert call("verify", out)[0] == 0
+    assert "<svg" in picture.read_text(encoding="utf-8")
+    code, printed, _ = call("solve", *tables, "--choose", "nearest_prior=0.8", "--out", out, "--floor", "0")
+    assert "the mixture nearest to the prior whose mean utility is 0.48" in printed
+    assert call("verify", out)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--choose", "elbow"], "choose 'elbow': expected effective_tasks=NUMBER"),
+        (["--choose", "effective_tasks=9"], "9 effective tasks: this network's mixtures have"),
+        (["--choose", "knee", "--beta", "1"], "give --beta or --choose, not both"),
+        (["--plot-path", "path.jpg"], "plots are written as"),
+    ],
+)
+def test_a_wrong_rule_or_picture_is_one_line(call: Call, tables: list[str], options: list[str], message: str) -> None:
+    assert message in one_line(call("solve", *tables, *options))
 
 
 def test_a_table_that_is_not_there_is_one_line(call: Call, tables: list[str], tmp_path: Path) -> None:

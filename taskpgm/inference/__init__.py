@@ -31,6 +31,7 @@ from taskpgm.inference.rounding import LargestRemainder
 from taskpgm.inference.router import Choice, best_method, convex_method
 from taskpgm.inference.simplex_qp import SimplexQP
 from taskpgm.inference.swap_search import SwapSearch
+from taskpgm.inference.sweep import solve_many
 from taskpgm.inference.toulbar2 import Toulbar2
 from taskpgm.inference.tree_reweighted import TreeReweighted, TreeReweightedMax
 
@@ -119,4 +120,5 @@ __all__ = [
     "convex_method",
     "marginals",
     "solve",
+    "solve_many",
 ]
