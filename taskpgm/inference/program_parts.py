@@ -19,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from taskpgm.energy import MixtureEnergy
 from taskpgm.network import TaskNetwork
 from taskpgm.types import FloatArray, InputError
 
@@ -122,7 +123,7 @@ def _factor(form: FloatArray) -> FloatArray:
     return np.asarray((vectors * np.sqrt(np.maximum(values, 0.0))).T)
 
 
-def prior(p: Any, network: TaskNetwork) -> Written:
+def prior(p: Any, network: MixtureEnergy) -> Written:
     """tau KL(p || q) = tau sum p log p - (tau log q)'p: linear in the parameters tau and tau log q."""
     import cvxpy as cp
 
@@ -136,14 +137,14 @@ def prior(p: Any, network: TaskNetwork) -> Written:
 # ---------------------------------------------------------------------------------------------------- the constraints
 
 
-def total(p: Any, network: TaskNetwork) -> Written:
+def total(p: Any, network: MixtureEnergy) -> Written:
     """sum p - 1."""
     import cvxpy as cp
 
     return Written(cp.sum(p) - 1.0)
 
 
-def lower_bounds(p: Any, network: TaskNetwork) -> Written:
+def lower_bounds(p: Any, network: MixtureEnergy) -> Written:
     """lower - p."""
     import cvxpy as cp
 
@@ -151,7 +152,7 @@ def lower_bounds(p: Any, network: TaskNetwork) -> Written:
     return Written(lower - p, [(lower, lambda network: network.lower)])
 
 
-def upper_bounds(p: Any, network: TaskNetwork) -> Written:
+def upper_bounds(p: Any, network: MixtureEnergy) -> Written:
     """p - upper."""
     import cvxpy as cp
 
@@ -159,7 +160,7 @@ def upper_bounds(p: Any, network: TaskNetwork) -> Written:
     return Written(p - upper, [(upper, lambda network: network.upper)])
 
 
-def halfspaces(p: Any, network: TaskNetwork) -> Written:
+def halfspaces(p: Any, network: MixtureEnergy) -> Written:
     """A p - b, one row for each a'p <= b."""
     import cvxpy as cp
 
@@ -174,7 +175,7 @@ def halfspaces(p: Any, network: TaskNetwork) -> Written:
     )
 
 
-def balls(p: Any, network: TaskNetwork) -> Written:
+def balls(p: Any, network: MixtureEnergy) -> Written:
     """sum p log p - (log centre)'p - r, one row for each KL(p || centre) <= r."""
     import cvxpy as cp
 
@@ -193,23 +194,22 @@ def _one(network: Any) -> int:
     return 1
 
 
-ENERGY = (
-    Part("the utility", "energy", _one, utility, "it is -beta u'p, linear in the mixture"),
-    Part(
-        "the redundancy",
-        "energy",
-        lambda network: int(network.lam > 0.0),
-        redundancy,
-        "it is +1/2 lam p'Sp with similarities S, positive semidefinite; divergences in their place bend it downwards",
-    ),
-    Part(
-        "the prior's term",
-        "energy",
-        lambda network: int(network.tau > 0.0),
-        prior,
-        "it is +tau KL(p || q), and cp.entr(p) is -p log p",
-    ),
+UTILITY = Part("the utility", "energy", _one, utility, "it is -beta u'p, linear in the mixture")
+REDUNDANCY = Part(
+    "the redundancy",
+    "energy",
+    lambda network: int(network.lam > 0.0),
+    redundancy,
+    "it is +1/2 lam p'Sp with similarities S, positive semidefinite; divergences in their place bend it downwards",
 )
+PRIOR = Part(
+    "the prior's term",
+    "energy",
+    lambda network: int(network.tau > 0.0),
+    prior,
+    "it is +tau KL(p || q), and cp.entr(p) is -p log p",
+)
+ENERGY = (UTILITY, REDUNDANCY, PRIOR)
 CONSTRAINTS = (
     Part("the sum", "equation", _one, total, "it is sum p - 1"),
     Part("the lower bounds", "limit", _one, lower_bounds, "they are lower - p <= 0"),

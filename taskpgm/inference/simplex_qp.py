@@ -1,10 +1,6 @@
-"""The continuous mixture as a convex program in cvxpy, finished by Newton steps on the tasks between their bounds.
+"""The continuous mixture as a convex program in cvxpy, finished by Newton steps (`taskpgm.inference.convex_program`).
 
-The program is that of `taskpgm.inference.convex_program`. An interior-point answer is accurate to about 1e-8; a few
-active-set Newton steps on the original energy then give weights that sit on their bounds exactly and a gap near the
-rounding error.
-
-    solution = solve(network, SimplexQP())
+solution = solve(network, SimplexQP())
 """
 
 from __future__ import annotations
@@ -14,16 +10,11 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from taskpgm.inference.active_set import into_bounds, polish
-from taskpgm.inference.constrained import settle
-from taskpgm.inference.convex_program import ConvexProgram
+from taskpgm.inference.convex_program import ConvexProgram, answered
 from taskpgm.inference.method import DENSE, Answer, Deadline, Method
 from taskpgm.inference.program_parts import CONVEXITY_TOLERANCE
-from taskpgm.judge import Problem, certificate
+from taskpgm.judge import Problem
 from taskpgm.network import TaskNetwork
-from taskpgm.types import FloatArray
-
-SOLVED_GAP = 1e-10
 
 
 @dataclass(frozen=True)
@@ -55,31 +46,9 @@ class SimplexQP(Method):
         return None
 
     def run(self, problem: TaskNetwork, deadline: Deadline, seed: int) -> Answer:
-        best: FloatArray | None = None
-        best_gap, statuses, message = np.inf, {}, ""
         program = self.program
         if program is None or not program.fits(problem):
             program = ConvexProgram(problem)
-        for solver in self.solvers:
-            point, statuses[solver] = self._solve_with(solver, program, problem, deadline)
-            if point is None:
-                message = f"{solver} ended with {statuses[solver]}"
-                continue
-            if not problem.only_bounds:
-                point = settle(problem, point) if self.polish else np.clip(point, problem.lower, problem.upper)
-            else:
-                point = into_bounds(point, problem)
-                point = polish(problem, point) if self.polish else point
-            gap = certificate(problem, point).gap
-            if best is None or gap < best_gap:
-                best, best_gap = point, gap
-            solved = statuses[solver] == "optimal" and best_gap <= SOLVED_GAP * problem.scale
-            if solved or deadline.passed():
-                break
-        finished = not deadline.passed()
-        return Answer(best, None, finished, "" if best is not None else message, {"solver_status": statuses})
-
-    def _solve_with(
-        self, solver: str, program: ConvexProgram, problem: TaskNetwork, deadline: Deadline
-    ) -> tuple[FloatArray | None, str]:
-        return program.solve(problem, solver, seconds=deadline.left(), max_iterations=self.max_iterations)
+        return answered(
+            program, problem, self.solvers, deadline, finish=self.polish, max_iterations=self.max_iterations
+        )
