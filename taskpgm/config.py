@@ -258,6 +258,42 @@ class MixtureSettings(Settings):
     budget: int | None = Field(default=None, ge=1)
 
 
+class HarnessSettings(Settings):
+    """Tasks of EleutherAI's evaluation harness (lm_eval, an extra) to run on every trained model; limit: examples
+    each."""
+
+    tasks: tuple[str, ...] = Field(min_length=1)
+    limit: int | None = Field(default=None, ge=1)
+    batch_size: int = Field(default=8, ge=1)
+
+
+class EvaluationSettings(Settings):
+    """What `taskpgm evaluate` trains on and compares. All else of these runs is as in `training`.
+
+    steps: one number, or several budgets. mixtures: the first is what the others are compared with. target_weights:
+    what you care about, by task; every task the same where not given.
+    """
+
+    steps: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(250,), min_length=1)
+    mixtures: tuple[str, ...] = Field(default=("uniform", "proportional", "sqrt", "ours"), min_length=2)
+    eval_per_task: int = Field(default=128, ge=1)
+    batch_size: int = Field(default=128, ge=1)
+    target_weights: dict[str, Annotated[float, Field(ge=0.0)]] | None = None
+    harness: HarnessSettings | None = None
+
+    @field_validator("steps", mode="before")
+    @classmethod
+    def _one_budget_is_a_list(cls, steps: Any) -> Any:
+        return (steps,) if isinstance(steps, int) else steps
+
+    @field_validator("steps", "mixtures")
+    @classmethod
+    def _each_once(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        if len(set(values)) < len(values):
+            raise ValueError("expected each only once")
+        return values
+
+
 class RunConfig(Settings):
     """A whole run: from data sets to a certified mixture."""
 
@@ -269,6 +305,7 @@ class RunConfig(Settings):
     energy: EnergySettings = EnergySettings()
     feasible: FeasibleSettings = FeasibleSettings()
     mixture: MixtureSettings = MixtureSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
 
     @field_validator("tasks", mode="before")
     @classmethod

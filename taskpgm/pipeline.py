@@ -44,13 +44,22 @@ def run(config: RunConfig, out: Path, progress: Progress = silent) -> tuple[Mixt
         The mixture, whether anything had to be computed, and the tasks.
     """
     tasks = tasks_of(config)
+    mixture, fresh = run_on(config, tasks, base_of(config), out, progress)
+    return mixture, fresh, tasks
+
+
+def run_on(config: RunConfig, tasks: TaskSet, base: Base, out: Path, progress: Progress) -> tuple[Mixture, bool]:
+    """`run` with the configuration's tasks and base in hand."""
+    settings = (config.training, config.probes, config.energy, config.feasible, config.mixture)
+    return mix(tasks, base, out, *settings, progress=progress)
+
+
+def base_of(config: RunConfig) -> Base:
+    """The base model of a run's configuration."""
     name, revision = config.model.name, config.model.revision
     if revision is None and not Path(name).is_dir() and not name.startswith((".", "/")):
         raise InputError(f"model {name!r} is no folder here; for a hub model pin model.revision to a commit.")
-    base = locate_base(name, revision)
-    settings = (config.training, config.probes, config.energy, config.feasible, config.mixture)
-    mixture, fresh = mix(tasks, base, out, *settings, progress=progress)
-    return mixture, fresh, tasks
+    return locate_base(name, revision)
 
 
 def run_demo(out: Path, seed: int = 0, progress: Progress = silent) -> tuple[Mixture, bool, TaskSet]:

@@ -10,20 +10,20 @@ twice, and the order of the tasks does not matter.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from taskpgm.amounts import whole_counts
 from taskpgm.base import Base, load_model, load_tokenizer, torch_threads
 from taskpgm.config import MeasureSettings, TrainingSettings
-from taskpgm.experts import fine_tune, in_epochs, trainable
+from taskpgm.experts import fine_tune, trainable
+from taskpgm.sampling import counts_of, mixed_sequence
 from taskpgm.storage import atomic_directory, canonical_json, content_hash, read_json, versions, write_atomic
-from taskpgm.tokens import TokenExample, TokenTask, make_probes
+from taskpgm.tokens import TokenTask, make_probes
 from taskpgm.types import FloatArray, InputError, IntArray, readonly
 
 SCHEMA = 1
@@ -49,6 +49,76 @@ class Outcome:
     curve_steps: tuple[int, ...]
     curve_losses: FloatArray
     key: str
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingRun:
+    """A run that can be done, or found on disk: what `train_on` takes, with the seed inside the training settings."""
+
+    base: Base
+    tasks: tuple[TokenTask, ...]
+    shares: tuple[float, ...]
+    training: TrainingSettings
+    measure: MeasureSettings
+    out: Path
+    keep_model: bool = False
+
+    @cached_property
+    def counts(self) -> list[int]:
+        """How many examples of each task the run takes."""
+        return counts_of(self.tasks, self.shares, self.training.steps * self.training.batch_size)
+
+    @cached_property
+    def key(self) -> str:
+        """The hash of everything that determines the run; the order of the tasks is no part of it."""
+        return content_hash(
+            {
+                "schema": SCHEMA,
+                "base": self.base.fingerprint,
+                "tasks": {task.name: [task.digest, count] for task, count in zip(self.tasks, self.counts, strict=True)},
+                "training": self.training.model_dump(mode="json"),
+                "measure": self.measure.model_dump(mode="json"),
+                "versions": versions("torch", "transformers", "peft", "accelerate", "numpy"),
+            }
+        )
+
+    @property
+    def path(self) -> Path:
+        return self.out / "training_runs" / f"{self.key}.json"
+
+    def found(self) -> Outcome | None:
+        """The outcome of the run, if it is on disk (with the model, where that is to be kept)."""
+        if not self.path.is_file() or (self.keep_model and not model_folder(self.out, self.key).is_dir()):
+            return None
+        return _outcome(read_json(self.path), self.tasks, self.key)
+
+    def do(self, on_step: Callable[[int], None]) -> None:
+        """Train, and put what came out on disk."""
+        kept = model_folder(self.out, self.key)
+        with torch_threads(self.training.threads):
+            model, record = _trained(self, on_step)
+        if self.keep_model and not kept.is_dir():
+            with atomic_directory(kept) as folder:
+                model.save_pretrained(folder)
+                load_tokenizer(self.base).save_pretrained(folder)
+        write_atomic(self.path, canonical_json(record).encode())
+
+
+def plan_run(
+    base: Base,
+    tasks: Sequence[TokenTask],
+    shares: Sequence[float] | FloatArray,
+    training: TrainingSettings,
+    *,
+    seed: int,
+    out: Path,
+    measure: MeasureSettings | None = None,
+    keep_model: bool = False,
+) -> TrainingRun:
+    """The run that `train_on` does with these arguments."""
+    settings = training.model_copy(update={"seed": seed, "threads": training.threads or 1})
+    exact = tuple(float(share) for share in shares)
+    return TrainingRun(base, tuple(tasks), exact, settings, measure or MeasureSettings(), out, keep_model)
 
 
 def train_on(
@@ -80,60 +150,17 @@ def train_on(
     Raises:
         InputError: shares that are no mixture, a task without held-out examples, or a run that diverged.
     """
-    measure = measure or MeasureSettings()
-    training = training.model_copy(update={"seed": seed, "threads": training.threads or 1})
-    key = run_key(base, tasks, shares, training, measure)
-    path, kept = out / "training_runs" / f"{key}.json", model_folder(out, key)
-    if not path.is_file() or (keep_model and not kept.is_dir()):
-        with torch_threads(training.threads):
-            model, result = _trained(base, tasks, shares, training, measure, on_step or _nothing)
-        if keep_model and not kept.is_dir():
-            with atomic_directory(kept) as folder:
-                model.save_pretrained(folder)
-                load_tokenizer(base).save_pretrained(folder)
-        write_atomic(path, canonical_json(result).encode())
-    return _outcome(read_json(path), tasks, key)
+    run = plan_run(base, tasks, shares, training, seed=seed, out=out, measure=measure, keep_model=keep_model)
+    if run.found() is None:
+        run.do(on_step or _nothing)
+    outcome = run.found()
+    assert outcome is not None
+    return outcome
 
 
 def model_folder(out: Path, key: str) -> Path:
     """Where the weights of a run are, if they were kept."""
     return out / "trained_models" / key
-
-
-def mixed_sequence(
-    tasks: Sequence[TokenTask], shares: Sequence[float] | FloatArray, steps: int, batch_size: int, seed: int
-) -> list[TokenExample]:
-    """The examples of a run in the order in which it takes them: steps x batch_size of them.
-
-    A task's examples come without replacement until all were taken, then shuffled anew, in an order that depends on the
-    seed and the task's name alone. Which task comes when is one shuffle of whole counts over the run.
-    """
-    counts = _counts(tasks, shares, steps * batch_size)
-    order = sorted(range(len(tasks)), key=lambda i: tasks[i].name)
-    streams = [iter(in_epochs(tasks[i].train, counts[i], _stream(seed, tasks[i].name))) for i in order]
-    places = np.repeat(np.arange(len(order)), [counts[i] for i in order])
-    return [next(streams[place]) for place in np.random.default_rng(seed).permutation(places)]
-
-
-def run_key(
-    base: Base,
-    tasks: Sequence[TokenTask],
-    shares: Sequence[float] | FloatArray,
-    training: TrainingSettings,
-    measure: MeasureSettings,
-) -> str:
-    """The hash of everything that determines a run; the order of the tasks is no part of it."""
-    counts = _counts(tasks, shares, training.steps * training.batch_size)
-    return content_hash(
-        {
-            "schema": SCHEMA,
-            "base": base.fingerprint,
-            "tasks": {task.name: [task.digest, count] for task, count in zip(tasks, counts, strict=True)},
-            "training": training.model_dump(mode="json"),
-            "measure": measure.model_dump(mode="json"),
-            "versions": versions("torch", "transformers", "peft", "accelerate", "numpy"),
-        }
-    )
 
 
 def held_out(tasks: Sequence[TokenTask], measure: MeasureSettings) -> list[TokenTask]:
@@ -159,24 +186,18 @@ def held_out(tasks: Sequence[TokenTask], measure: MeasureSettings) -> list[Token
     return result
 
 
-def _trained(
-    base: Base,
-    tasks: Sequence[TokenTask],
-    shares: Sequence[float] | FloatArray,
-    training: TrainingSettings,
-    measure: MeasureSettings,
-    on_step: Callable[[int], None],
-) -> tuple[Any, dict[str, Any]]:
+def _trained(run: TrainingRun, on_step: Callable[[int], None]) -> tuple[Any, dict[str, Any]]:
     """(the model, the run's record), the record keyed by task name."""
     from taskpgm.forward import task_losses, task_scores
 
+    tasks, training, measure = run.tasks, run.training, run.measure
     probes = make_probes(held_out(tasks, measure), measure.per_task, measure.part)
-    sequence = mixed_sequence(tasks, shares, training.steps, training.batch_size, training.seed)
+    sequence = mixed_sequence(tasks, run.shares, training.steps, training.batch_size, training.seed)
     marks = training.snapshot_steps() if measure.curve else []
     curve = []
     if marks:
-        curve.append(task_losses(load_model(base.path, training.precision), probes, measure.batch_size))
-    model = trainable(base, training)
+        curve.append(task_losses(load_model(run.base.path, training.precision), probes, measure.batch_size))
+    model = trainable(run.base, training)
 
     def after_step(step: int) -> None:
         if step in marks:
@@ -189,14 +210,13 @@ def _trained(
     losses, exact = task_scores(model, probes, measure.batch_size)
     if not np.all(np.isfinite([*curve, losses])):
         raise InputError("training diverged (its losses are not finite); lower learning_rate.")
-    counts = _counts(tasks, shares, len(sequence))
     record = {
         "seed": training.seed,
         "steps": training.steps,
         "curve_steps": marks,
         "tasks": {
             task.name: {
-                "examples": counts[i],
+                "examples": run.counts[i],
                 "train_size": len(task.train),
                 "loss": float(losses[i]),
                 "exact": float(exact[i]),
@@ -222,21 +242,6 @@ def _outcome(record: dict[str, Any], tasks: Sequence[TokenTask], key: str) -> Ou
         curve_losses=readonly([row["curve"] for row in rows], np.float64).T,
         key=key,
     )
-
-
-def _counts(tasks: Sequence[TokenTask], shares: Sequence[float] | FloatArray, total: int) -> list[int]:
-    values = np.asarray(shares, dtype=np.float64)
-    if values.shape != (len(tasks),) or not np.all(np.isfinite(values)) or values.min() < 0.0 or values.sum() <= 0.0:
-        raise InputError(
-            f"shares of a mixture: expected {len(tasks)} finite numbers, none negative and not all 0;"
-            f" found {values.tolist()}."
-        )
-    return whole_counts(values.tolist(), total)
-
-
-def _stream(seed: int, name: str) -> np.random.Generator:
-    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
-    return np.random.default_rng([seed, int.from_bytes(digest[:8])])
 
 
 def _nothing(step: int) -> None:

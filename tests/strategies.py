@@ -7,6 +7,7 @@ network of a simple kind. `random_network` and `SIMILARITIES` serve the tests wi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
@@ -218,6 +219,13 @@ def log_probabilities(
     logits[dropped] = -np.inf
     peak = logits.max(axis=-1, keepdims=True)
     return logits - peak - np.log(np.exp(logits - peak).sum(axis=-1, keepdims=True))
+
+
+@st.composite
+def evidence_arguments(draw: st.DrawFn, *, max_tasks: int = 8) -> dict[str, Any]:
+    """Arguments of `make_evidence`, which print in one line where the evidence itself fills pages."""
+    n, runs = draw(st.integers(2, max_tasks)), draw(st.integers(5, 20))
+    return {"seed": draw(SEEDS), "n": n, "runs": runs, "targets": draw(st.booleans())}
 
 
 # ------------------------------------------------------------------------------------------------- pairwise networks

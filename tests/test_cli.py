@@ -363,7 +363,20 @@ PGM_STAGES = ("network", "judge", "inference", "mixture")
 ORDER = (*STAGES, *PGM_STAGES, "cli")
 MODEL_HALF = {
     f"taskpgm.{name}"
-    for name in ("experts", "predictive", "tasks", "suite", "tokens", "base", "forward", "training_run")
+    for name in (
+        "experts",
+        "predictive",
+        "tasks",
+        "suite",
+        "tokens",
+        "base",
+        "forward",
+        "sampling",
+        "training_run",
+        "evaluation",
+        "evaluated_mixtures",
+        "evaluation_report",
+    )
 }
 PGM_HALF = [
     name for name in sorted(MODULES) if (*name.split("."), "")[1] in (*PGM_STAGES, "levels", "pgm", "exact", "tables")

@@ -34,7 +34,7 @@ def test_names_are_listed_once_and_unknown_ones_are_named() -> None:
 
 def test_importing_the_package_is_light() -> None:
     heavy = ("torch", "cvxpy", "pgmpy", "numba", "matplotlib", "pytoulbar2", "scipy.optimize")
-    code = f"import sys, taskpgm, taskpgm.inference; print([m for m in {heavy} if m in sys.modules])"
+    code = f"import sys, taskpgm.inference, taskpgm.baselines; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -19,8 +19,9 @@ from taskpgm.base import Base, load_model, locate_base
 from taskpgm.config import MeasureSettings, ProbeSettings, TrainingSettings
 from taskpgm.experts import tokenize_for
 from taskpgm.forward import task_scores
+from taskpgm.sampling import mixed_sequence
 from taskpgm.tokens import TokenExample, TokenTask, make_probes
-from taskpgm.training_run import Outcome, held_out, mixed_sequence, model_folder, train_on
+from taskpgm.training_run import Outcome, held_out, model_folder, plan_run, train_on
 
 TRAINING = TrainingSettings(steps=8, batch_size=4, learning_rate=0.01, warmup_steps=1)
 MEASURE = MeasureSettings(per_task=4, curve=True)
@@ -127,9 +128,11 @@ def test_a_killed_run_starts_again_and_ends_with_the_same_bytes(
 
 
 def test_every_setting_that_matters_is_in_the_key(outcome: Outcome, base: Base, tasks: tuple[TokenTask, ...]) -> None:
-    def key(shares: tuple[float, ...] = SHARES, measure: MeasureSettings = MEASURE, **changes: int | float) -> str:
-        settings = TRAINING.model_copy(update={"seed": 3, "threads": 1, **changes})
-        return training_run.run_key(base, tasks, shares, settings, measure)
+    def key(
+        shares: tuple[float, ...] = SHARES, measure: MeasureSettings = MEASURE, seed: int = 3, **changes: float
+    ) -> str:
+        settings = TRAINING.model_copy(update=changes)
+        return plan_run(base, tasks, shares, settings, seed=seed, out=Path("out"), measure=measure).key
 
     assert key() == outcome.key
     others = [key((0.4, 0.6, 0.0)), key(measure=MeasureSettings(per_task=5)), key(seed=4), key(learning_rate=0.02)]
@@ -186,7 +189,7 @@ def test_what_is_trained_on_is_never_measured(base: Base, tasks: tuple[TokenTask
 def test_shares_that_are_no_mixture_are_refused(
     shares: tuple[float, ...], base: Base, tasks: tuple[TokenTask, ...], tmp_path: Path
 ) -> None:
-    with pytest.raises(tp.InputError, match="shares of a mixture: expected 3 finite numbers"):
+    with pytest.raises(tp.InputError, match="shares of a mixture: expected 3 finite shares"):
         train_on(base, tasks, shares, TRAINING, seed=0, out=tmp_path)
 
 

@@ -95,7 +95,7 @@ class PilotRun:
         return int((self.examples > 0).sum())
 
 
-@dataclass(frozen=True, eq=False, init=False)
+@dataclass(frozen=True, eq=False, init=False, repr=False)
 class Evidence:
     """What is known about the tasks before the final run.
 
@@ -165,6 +165,11 @@ class Evidence:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def __repr__(self) -> str:
+        return (
+            f"<Evidence: {len(self)} tasks, {self.budget} examples, {', '.join(sorted(self.measured)) or 'no parts'}>"
+        )
 
     @property
     def proportions(self) -> FloatArray:

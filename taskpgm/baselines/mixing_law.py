@@ -24,12 +24,15 @@ import numpy as np
 from taskpgm.baselines.baseline import Baseline, given
 from taskpgm.baselines.evidence import Evidence
 from taskpgm.baselines.fitting import nonnegative_lines
+from taskpgm.baselines.solving import on_simplex
 from taskpgm.types import FloatArray
 
 LEAST = np.array([-6.0, 0.01, -2.0])
 """log10 kappa, a, log10 b: from no transfer and hardly any learning ..."""
 MOST = np.array([1.0, 1.0, 1.0])
 """... to all data being worth ten times a task's own, and the tenth power."""
+
+STEPS = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,8 +85,7 @@ def fit(mixtures: FloatArray, losses: FloatArray) -> Law:
 
 
 def _fit_one(shares: FloatArray, losses: FloatArray) -> tuple[float, float, float, float, float]:
-    """(floor, height, kappa, transfer, decay): a grid, then steps from its best point; the first two are linear."""
-    from scipy.optimize import least_squares
+    """(floor, height, kappa, transfer, decay): a grid, then steps from its best points; the first two are linear."""
 
     def lines(theta: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
         kappa, transfer, decay = 10.0 ** theta[:, :1], theta[:, 1:2], 10.0 ** theta[:, 2:]
@@ -96,39 +98,45 @@ def _fit_one(shares: FloatArray, losses: FloatArray) -> tuple[float, float, floa
         return np.asarray(floor[0] + height[0] * z[0] - losses)
 
     axes = [np.linspace(low, high, count) for low, high, count in zip(LEAST, MOST, (15, 5, 13), strict=True)]
-    grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
-    start = grid[int(lines(grid)[3].argmin())]
-    inside = np.clip(start, LEAST + 1e-3, MOST - 1e-3)
-    theta = least_squares(residuals, inside, bounds=(LEAST, MOST), xtol=1e-12, ftol=1e-12, gtol=1e-12).x
-    if (residuals(theta) ** 2).sum() > (residuals(start) ** 2).sum():
-        theta = start
+    grid = np.stack(np.meshgrid(axes[1], axes[0], axes[2], indexing="ij"), axis=-1)[..., [1, 0, 2]].reshape(5, -1, 3)
+    starts = [part[int(lines(part)[3].argmin())] for part in grid]  # the best of each transfer: valleys are long
+    ends = [_descended(residuals, start) for start in starts]
+    theta = min([*starts, *ends], key=lambda theta: float((residuals(theta) ** 2).sum()))
     _, floor, height, _ = lines(theta[None, :])
     return float(floor[0]), float(height[0]), float(10.0 ** theta[0]), float(theta[1]), float(10.0 ** theta[2])
 
 
-def least_sum(slopes: Callable[[FloatArray], FloatArray], n: int) -> FloatArray:
-    """(n,) the mixture that minimises a sum of convex functions of one weight each, from their (n,) slopes.
+def _descended(residuals: Callable[[FloatArray], FloatArray], start: FloatArray) -> FloatArray:
+    from scipy.optimize import least_squares
 
-    The weights at which all slopes are `common` grow with it; the `common` at which they add up to 1 is bisected.
-    Weights that are not determined (a flat function) share evenly between the two ends.
+    inside = np.clip(start, LEAST + 1e-3, MOST - 1e-3)
+    return np.asarray(least_squares(residuals, inside, bounds=(LEAST, MOST), xtol=1e-10, max_nfev=STEPS).x)
+
+
+def least_sum(slopes: Callable[[FloatArray], FloatArray], n: int) -> FloatArray:
+    """(n,) the mixture that minimises a sum of convex functions of one weight each, from their slopes.
+
+    slopes: of (..., n) weights. The weights at which all slopes are `common` grow with it; the `common` at which they
+    add up to 1 is searched for. Weights that are not determined (a flat function) share evenly between the two ends.
     """
 
-    def weights(common: float) -> FloatArray:
-        low, high = np.zeros(n), np.ones(n)
+    def weights(common: FloatArray) -> FloatArray:
+        """(K, n) for (K,) common slopes."""
+        low, high = np.zeros((len(common), n)), np.ones((len(common), n))
         for _ in range(54):
             middle = 0.5 * (low + high)
-            below = slopes(middle) < common
+            below = slopes(middle) < common[:, None]
             low, high = np.where(below, middle, low), np.where(below, high, middle)
         return 0.5 * (low + high)
 
-    ends = np.concatenate([slopes(np.full(n, 1e-15)), slopes(np.ones(n))])
-    low, high = float(ends.min()) - 1.0, float(ends.max()) + 1.0
-    for _ in range(100):
-        middle = 0.5 * (low + high)
-        if middle in (low, high):
-            break
-        low, high = (middle, high) if weights(middle).sum() < 1.0 else (low, middle)
-    under, over = weights(low), weights(high)
+    even = slopes(np.full(n, 1.0 / n))  # some weight is at least 1 / n and some at most
+    margin = 1e-9 * float(np.abs(even).max()) + 1e-300
+    low, high = float(even.min()) - margin, float(even.max()) + margin
+    for _ in range(13):
+        common = np.linspace(low, high, 17)
+        above = 1 + int((weights(common[1:-1]).sum(axis=1) < 1.0).sum())
+        low, high = float(common[above - 1]), float(common[above])
+    under, over = weights(np.array([low, high]))
     total = float((over - under).sum())
     p = under + (1.0 - under.sum()) / total * (over - under) if total > 0.0 else over
-    return np.asarray(p / p.sum())
+    return on_simplex(p)

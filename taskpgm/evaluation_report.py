@@ -1,0 +1,226 @@
+"""From a configuration or an embedded suite to the comparison of mixtures: what `taskpgm evaluate` does.
+
+    report = evaluate_config(load_config(Path("run.yaml")), Path("runs/a"), seeds=5)
+    report.differences[0]               # the first mixture but uniform, in the first average
+
+Our mixture comes first, from the pipeline, with all that it costs; then every mixture is trained on at equal budget in
+examples. `evaluation.json` in the run's folder holds everything that was found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from taskpgm.base import Base
+from taskpgm.config import (
+    EvaluationSettings,
+    HarnessSettings,
+    MeasureSettings,
+    ProbeSettings,
+    RunConfig,
+    TrainingSettings,
+)
+from taskpgm.evaluated_mixtures import OURS, check_known, mixtures_of
+from taskpgm.evaluation import Evaluation, Measured, Run, evaluate
+from taskpgm.experts import tokenize_for
+from taskpgm.harness import harness_scores, load_harness
+from taskpgm.mixture import Mixture
+from taskpgm.paired import Difference, View, differences, views
+from taskpgm.pipeline import base_of, run_on, run_suite, suite_base
+from taskpgm.progress import Progress, silent
+from taskpgm.storage import canonical_json, write_atomic
+from taskpgm.tasks import tasks_of
+from taskpgm.training_run import model_folder
+from taskpgm.types import InputError, TaskSet
+
+FORMAT = "taskpgm-evaluation/1"
+EVALUATION_FILE = "evaluation.json"
+MEASURES: tuple[Measured, ...] = ("losses", "exact")
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """What an evaluation found.
+
+    differences: by number of steps and measure ("losses" in nats per target token, "exact", "harness"), each other
+    mixture minus the reference. evidence_examples: what the experts behind our mixture were trained on, in the unit of
+    the budgets; 0 where our mixture is not compared.
+    """
+
+    evaluation: Evaluation
+    reference: str
+    differences: Mapping[int, Mapping[str, tuple[Difference, ...]]]
+    evidence_examples: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values: the comparison, and every run that it rests on."""
+        found = self.evaluation
+        return {
+            "format": FORMAT,
+            "tasks": list(found.names),
+            "mixtures": {name: dict(shares) for name, shares in found.mixtures.items()},
+            "reference": self.reference,
+            "seeds": list(found.seeds),
+            "budgets": [{"steps": steps, "examples": steps * found.batch_size} for steps in found.budgets],
+            "evidence_examples": self.evidence_examples,
+            "differences": [
+                {"steps": steps, "measure": measure, **row.as_dict()}
+                for steps, by_measure in self.differences.items()
+                for measure, rows in by_measure.items()
+                for row in rows
+            ],
+            "runs": [
+                {
+                    "mixture": run.mixture,
+                    "steps": run.steps,
+                    "seed": run.seed,
+                    "key": outcome.key,
+                    "examples": outcome.examples.tolist(),
+                    "epochs": outcome.epochs.tolist(),
+                    "losses": outcome.losses.tolist(),
+                    "exact": outcome.exact.tolist(),
+                }
+                for run, outcome in found.outcomes.items()
+            ],
+            "failed": [
+                {"mixture": run.mixture, "steps": run.steps, "seed": run.seed, "why": why}
+                for run, why in found.failed.items()
+            ],
+        }
+
+
+def evaluate_config(config: RunConfig, out: Path, *, seeds: int, jobs: int = 1, progress: Progress = silent) -> Report:
+    """Evaluate the mixtures that a configuration names; our own is computed first, or found in `out`.
+
+    Args:
+        config: a run's configuration, with its section `evaluation`.
+        out: the run's folder.
+        seeds: how many runs on each mixture, with seeds 0, 1, ...
+        jobs: how many runs go on at a time.
+        progress: receives (stage, done, total, text).
+
+    Raises:
+        InputError: whatever is wrong with the configuration, the tasks or the model.
+    """
+    settings, tasks = config.evaluation, tasks_of(config)
+    base = base_of(config)
+    _check(settings, tasks, seeds)
+    mixture = run_on(config, tasks, base, out, progress)[0] if OURS in settings.mixtures else None
+    bench = _Bench(tasks, base, mixture, config.training, config.probes, settings, out)
+    return _report(bench, seeds, jobs, progress)
+
+
+def evaluate_suite(
+    name: str,
+    out: Path,
+    *,
+    seeds: int,
+    settings: EvaluationSettings | None = None,
+    jobs: int = 1,
+    progress: Progress = silent,
+) -> Report:
+    """The same on an embedded suite (of seed 0), with the demo's training settings.
+
+    Raises:
+        InputError: there is no suite of this name, or the settings do not fit it.
+    """
+    from taskpgm.suite import DEMO_PROBES, DEMO_TRAINING, embedded_suite
+
+    settings = settings or EvaluationSettings()
+    tasks = embedded_suite(name)
+    _check(settings, tasks, seeds)
+    mixture = run_suite(name, out, progress=progress)[0] if OURS in settings.mixtures else None
+    base = suite_base(name, out, progress=progress)
+    return _report(_Bench(tasks, base, mixture, DEMO_TRAINING, DEMO_PROBES, settings, out), seeds, jobs, progress)
+
+
+@dataclass(frozen=True, eq=False)
+class _Bench:
+    """What an evaluation works on."""
+
+    tasks: TaskSet
+    base: Base
+    mixture: Mixture | None
+    training: TrainingSettings
+    probes: ProbeSettings
+    settings: EvaluationSettings
+    out: Path
+
+
+def _report(bench: _Bench, seeds: int, jobs: int, progress: Progress) -> Report:
+    settings = bench.settings
+    tokenised = tokenize_for(bench.tasks, bench.base, bench.probes)
+    found = evaluate(
+        bench.base,
+        tokenised,
+        mixtures_of(settings.mixtures, tokenised, bench.mixture),
+        bench.training,
+        seeds=range(seeds),
+        out=bench.out,
+        budgets=settings.steps,
+        measure=MeasureSettings(per_task=settings.eval_per_task, batch_size=settings.batch_size),
+        jobs=jobs,
+        keep_models=settings.harness is not None,
+        progress=progress,
+    )
+    compared = {steps: _compared(bench, found, steps, progress) for steps in found.budgets}
+    spent = 0 if bench.mixture is None else len(bench.tasks) * bench.training.steps * bench.training.batch_size
+    report = Report(found, settings.mixtures[0], compared, spent)
+    text = canonical_json(report.as_dict()) + "\n"
+    write_atomic(bench.out / EVALUATION_FILE, text.encode("utf-8", "surrogatepass"))
+    return report
+
+
+def _compared(bench: _Bench, found: Evaluation, steps: int, progress: Progress) -> dict[str, tuple[Difference, ...]]:
+    """The differences at one budget, by measure."""
+    reference = bench.settings.mixtures[0]
+    compared, seen = {}, _views(bench.settings, bench.tasks)
+    for measure in MEASURES:
+        values = {name: found.values(name, steps, measure) for name in found.mixtures}
+        compared[str(measure)] = differences(values, seen, reference=reference)
+    if bench.settings.harness is not None:
+        compared["harness"] = _harness(bench, found, steps, bench.settings.harness, progress)
+    return compared
+
+
+def _harness(
+    bench: _Bench, found: Evaluation, steps: int, settings: HarnessSettings, progress: Progress
+) -> tuple[Difference, ...]:
+    """Differences of harness scores, in every harness task and in their mean."""
+    scores: dict[Run, dict[str, float]] = {}
+    runs = [run for run in found.outcomes if run.steps == steps]
+    for i, run in enumerate(runs):
+        progress(f"harness, {steps} steps", i, len(runs), str(run))
+        folder = model_folder(bench.out, found.outcomes[run].key)
+        scores[run] = harness_scores(folder, bench.base, settings)
+    tasks = list(dict.fromkeys(task for by_task in scores.values() for task in by_task))
+    values = {
+        name: np.array(
+            [[scores.get(Run(name, steps, seed), {}).get(task, np.nan) for task in tasks] for seed in found.seeds]
+        )
+        for name in found.mixtures
+    }
+    return differences(values, views(tasks, [""] * len(tasks)), reference=bench.settings.mixtures[0])
+
+
+def _check(settings: EvaluationSettings, tasks: TaskSet, seeds: int) -> None:
+    """Complain before hours of training, not after."""
+    if seeds < 1:
+        raise InputError(f"seeds {seeds}: expected at least 1.")
+    for name in settings.mixtures:
+        check_known(name)
+    _views(settings, tasks)
+    for task in tasks:
+        if not task.eval:
+            raise InputError(f"task {task.name!r}: its eval part is empty; set splits.eval.")
+    if settings.harness is not None:
+        load_harness()
+
+
+def _views(settings: EvaluationSettings, tasks: TaskSet) -> tuple[View, ...]:
+    return views(tasks.names, [task.family for task in tasks], settings.target_weights)
