@@ -1,166 +1,205 @@
-"""Which open solver should SimplexQP ask first?
+"""The figures of the convex side: each within one run, one JSON line for each measurement, failures kept.
 
-    python benchmarks/convex.py --sizes 10 30 100 300 --out convex.jsonl
+    python benchmarks/convex.py solvers --sizes 10 30 100 300   # which cvxpy solver SimplexQP should ask first
+    python benchmarks/convex.py path            # every breakpoint of 1,000 tasks against 200 cvxpy solves of the sweep
+    python benchmarks/convex.py bootstrap       # 1,000 mixtures of evidence drawn again, 30 tasks
+    python benchmarks/convex.py large           # 20,000 tasks of rank 64
+    python benchmarks/convex.py intervals       # how often 95 % intervals hold a known truth
+    python benchmarks/convex.py resolve         # a program solved again against one translated again
+    python benchmarks/convex.py all --out convex.jsonl
 
-Every cvxpy solver that is installed gets the same networks, alone, with and without the Newton steps that finish its
-answer. One JSON line per solve, failures kept; then a table. Gaps are the certificate's, relative to the largest term
-of the energy. Times are compared with the first solver's on the same network in the same run.
+The published frontiers of the OR-Library are in tests/test_portfolios.py.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import cvxpy as cp
 import numpy as np
-from numpy.typing import NDArray
+from convex_solvers import KINDS, Record, add_arguments, full_rank, near_singular, solver_records
+from evidence_simulation import RULE, coverage, drawn, evidence, population
 
-from taskpgm.inference import SimplexQP, solve
-from taskpgm.network import TaskNetwork, balanced_beta
-
-Array = NDArray[np.float64]
-Record = dict[str, Any]
-
-PREFERRED = ("CLARABEL", "SCS", "OSQP", "HIGHS")
-
-
-def full_rank(n: int, rng: np.random.Generator) -> Array:
-    features = rng.standard_normal((n, n + 2))
-    return features @ features.T / n
-
-
-def low_rank(n: int, rng: np.random.Generator) -> Array:
-    features = rng.standard_normal((n, max(2, n // 10)))
-    return features @ features.T / n
+from taskpgm.constraints import EffectiveTasks, Group
+from taskpgm.exact_path import trade_off
+from taskpgm.factored import FactoredNetwork
+from taskpgm.inference import PairwiseFrankWolfe, SimplexQP, solve, solve_many
+from taskpgm.inference.convex_program import ConvexProgram
+from taskpgm.inference.critical_line import CriticalLine
+from taskpgm.inference.program_parts import FACTORED_PARTS, PARTS
+from taskpgm.network import TaskNetwork
+from taskpgm.uncertainty import bootstrap
+from taskpgm.utilities import HeldoutGain
 
 
-def near_singular(n: int, rng: np.random.Generator) -> Array:
-    """exp(-squared distance) of nearby places: positive definite, with eigenvalues down to rounding errors."""
-    places = rng.uniform(size=(n, 2))
-    return np.exp(-((places[:, None] - places[None, :]) ** 2).sum(-1))
-
-
-def sum_zero_only(n: int, rng: np.random.Generator) -> Array:
-    """Positive semidefinite only on the sum-zero subspace."""
-    places = rng.standard_normal((n, 5))
-    return -np.linalg.norm(places[:, None] - places[None, :], axis=-1)
-
-
-KINDS: dict[str, Callable[[int, np.random.Generator], Array]] = {
-    "full rank": full_rank,
-    "low rank": low_rank,
-    "near singular": near_singular,
-    "sum-zero only": sum_zero_only,
-}
-VARIANTS: dict[str, dict[str, float]] = {"simplex": {}, "bounds": {"floor": 0.2, "ceiling": 4.0}}
-KL_VARIANTS: dict[str, dict[str, float]] = {"kl": {"tau": 0.05}, "kl and bounds": {"tau": 0.05, **VARIANTS["bounds"]}}
-
-
-def problems(sizes: list[int], seeds: int) -> Iterator[tuple[Record, TaskNetwork]]:
-    for n in sizes:
-        for kind, make in KINDS.items():
-            for variant, options in (VARIANTS | KL_VARIANTS).items():
-                for seed in range(seeds):
-                    rng = np.random.default_rng(seed)
-                    similarity, utility = make(n, rng), rng.standard_normal(n)
-                    beta = balanced_beta(utility, np.clip(similarity, 0.0, 1.0)) or 0.5 / n
-                    network = TaskNetwork(
-                        utility,
-                        similarity,
-                        beta=beta,
-                        tau=options.get("tau", 0.0),
-                        lower=options.get("floor", 0.0) / n,
-                        upper=min(1.0, options.get("ceiling", float(n)) / n),
-                    )
-                    yield {"n": n, "kind": kind, "variant": variant, "seed": seed}, network
-
-
-def measure(network: TaskNetwork, solver: str, polish: bool, deadline: float) -> Record:
-    """One solve: seconds, relative gap, the solver's own status and the driver's. Failures are results too."""
+def seconds(work: Callable[[], Any]) -> tuple[float, Any]:
+    """(wall-clock seconds, result)."""
     start = time.perf_counter()
-    record: Record = {"solver": solver, "polish": polish}
-    try:
-        solution = solve(network, SimplexQP(solvers=(solver,), polish=polish), deadline=deadline)
-    except Exception as error:  # a solver may raise anything; the run goes on and says so
-        return record | {"status": "raised", "message": repr(error)[:200], "seconds": time.perf_counter() - start}
-    scale = abs(network.beta) * np.abs(network.utility).max() + network.lam * np.abs(network.similarity).max()
-    return record | {
-        "seconds": time.perf_counter() - start,
-        "status": solution.status.name,
-        "solver_status": solution.stats.get("solver_status", {}).get(solver, ""),
-        "relative_gap": solution.gap / (scale + network.tau) if np.isfinite(solution.gap) else None,
-        "message": solution.message,
+    result = work()
+    return time.perf_counter() - start, result
+
+
+def path_records(options: argparse.Namespace) -> Iterator[Record]:
+    """The exact path, then cvxpy on the same sweep: its programs translated once, answers as the solver leaves them."""
+    solve(TaskNetwork([1.0, 0.0], np.eye(2)), CriticalLine())
+    for kind in options.kinds:
+        rng = np.random.default_rng(1)
+        network = TaskNetwork(rng.standard_normal(options.tasks), KINDS[kind](options.tasks, rng), beta=1.0)
+        taken, path = seconds(lambda network=network: trade_off(network))
+        record = {"figure": "path", "kind": kind, "n": options.tasks, "seconds": taken, "corners": len(path.betas)}
+        certified, worst = seconds(lambda path=path: path.worst_gap)
+        record |= {"certificate_seconds": certified, "worst_gap": worst}
+        positive = path.betas[path.betas > 0.0]
+        betas = np.geomspace(positive[0], positive[-1], options.solves)
+        yield record | _swept(network, betas, path, taken, options.budget)
+
+
+def _swept(network: TaskNetwork, betas: Any, path: Any, taken: float, budget: float) -> Record:
+    """The same sweep by cvxpy; stopped after `budget` seconds, and then the ratio is what is sure already."""
+    start, excess, done = time.perf_counter(), 0.0, 0
+    program = ConvexProgram(network)
+    for done, beta in enumerate(betas.tolist(), start=1):
+        there = network.changed(beta=beta)
+        point, status = program.solve(there, "CLARABEL")
+        if point is None:
+            return {"cvxpy_failed": status, "cvxpy_solves": done}
+        exact = there.energy(path.at(beta))
+        excess = max(excess, (there.energy(point / point.sum()) - exact) / max(1.0, abs(exact)))
+        if time.perf_counter() - start > budget:
+            break
+    swept = time.perf_counter() - start
+    return {"cvxpy_solves": done, "cvxpy_seconds": swept, "ratio": swept / taken, "cvxpy_worst_excess": excess}
+
+
+def bootstrap_records(options: argparse.Namespace) -> Iterator[Record]:
+    """Time for all draws: of the evidence, its potentials, and the mixtures."""
+    affinity, network = evidence(drawn(population(0, options.tasks, 100), 32, 0))
+    bootstrap(affinity, network, replicates=2, utility=HeldoutGain(), similarity=RULE, rho=0.5)
+    for tau in (0.0, 0.02):
+        made = network.changed(tau=tau)
+        rho = 0.5 if tau == 0.0 else None
+        taken, spread = seconds(
+            lambda made=made, rho=rho: bootstrap(
+                affinity, made, replicates=options.replicates, utility=HeldoutGain(), similarity=RULE, rho=rho
+            )
+        )
+        width = float(np.diff(spread.interval()).mean())
+        yield {"figure": "bootstrap", "n": options.tasks, "tau": tau, "replicates": options.replicates} | {
+            "seconds": taken,
+            "mean_width": width,
+        }
+
+
+def large_records(options: argparse.Namespace) -> Iterator[Record]:
+    """Gap, seconds, and the peak memory of this process so far."""
+    n, rank = options.tasks, options.rank
+    rng = np.random.default_rng(0)
+    for kind in ("normal", "clustered"):
+        features = rng.standard_normal((n, rank)) / np.sqrt(rank)
+        if kind == "clustered":  # many tasks that are nearly the same
+            features = features[rng.integers(n // 100, size=n)] + 0.01 * features
+        utility = rng.standard_normal(n)
+        for beta in (0.001, 0.1, 10.0):
+            for floor in (0.0, 0.2):
+                network = FactoredNetwork(utility, features, beta=beta, lower=floor / n)
+                taken, solution = seconds(lambda network=network: solve(network, PairwiseFrankWolfe()))
+                peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+                yield {"figure": "large", "n": n, "rank": rank, "kind": kind, "beta": beta, "floor": floor} | {
+                    "seconds": taken,
+                    "gap": solution.gap,
+                    "status": solution.status.name,
+                    "peak_gigabytes": peak,
+                }
+
+
+def interval_records(options: argparse.Namespace) -> Iterator[Record]:
+    taken, share = seconds(lambda: coverage(options.repetitions, options.replicates))
+    yield {"figure": "intervals", "repetitions": options.repetitions, "replicates": options.replicates} | {
+        "covered": share,
+        "seconds": taken,
     }
 
 
-def run(solvers: list[str], sizes: list[int], seeds: int, deadline: float) -> Iterator[Record]:
-    warm_up = TaskNetwork([1.0, 0.0], np.eye(2))
-    for solver in solvers:
-        measure(warm_up, solver, True, deadline)
-    for problem, network in problems(sizes, seeds):
-        for solver in solvers:
-            for polish in (False, True):
-                yield problem | measure(network, solver, polish, deadline)
+def resolve_records(options: argparse.Namespace) -> Iterator[Record]:
+    """A row of networks: by one program, by a new program for each, and by whole solves with their proofs."""
+    for n in options.sizes:
+        for kind in ("quadratic", "kl term", "constraints"):
+            rng = np.random.default_rng(n)
+            plain = TaskNetwork(rng.standard_normal(n), near_singular(n, rng), tau=0.02 if kind == "kl term" else 0.0)
+            if kind == "constraints":
+                plain = plain.changed(constraints=[Group(plain.names[: n // 2], upper=0.4), EffectiveTasks(n / 3)])
+            row = [plain.changed(beta=float(beta)) for beta in np.geomspace(0.01, 1.0, options.solves)]
+            yield {"figure": "resolve", "n": n, "kind": kind, "changes": "beta"} | _ratios(row, factored=False)
+            if n <= 100:
+                others = [plain.changed(similarity=full_rank(n, rng)) for _ in row]
+                yield {"figure": "resolve", "n": n, "kind": kind, "changes": "S"} | _ratios(others, factored=True)
 
 
-def table(records: list[Record], solvers: list[str]) -> str:
-    """Per size, term and solver: solved runs, worst gaps before and after the Newton steps, times against the first."""
-    lines = [
-        "| n | KL term | solver | proved raw | proved polished | worst raw gap | worst polished gap "
-        "| median seconds | median time ratio | worst time ratio |",
-        "|--:|:--|:--|--:|--:|--:|--:|--:|--:|--:|",
-    ]
-    first = {_problem(r): r["seconds"] for r in records if r["polish"] and r["solver"] == solvers[0]}
-    for n in sorted({r["n"] for r in records}):
-        for kl in (False, True):
-            for solver in solvers:
-                rows = [
-                    r for r in records if r["n"] == n and r["solver"] == solver and (r["variant"] in KL_VARIANTS) == kl
-                ]
-                lines.append(f"| {n} | {'yes' if kl else 'no'} | {solver} | {_row(rows, first)} |")
-    return "\n".join(lines)
+def _ratios(row: list[TaskNetwork], factored: bool) -> Record:
+    program = ConvexProgram(row[0], FACTORED_PARTS if factored else PARTS)
+    program.solve(row[0], "CLARABEL")
+    again = [seconds(lambda each=each: program.solve(each, "CLARABEL"))[0] for each in row[1:]]
+    anew = [seconds(lambda each=each: ConvexProgram(each).solve(each, "CLARABEL"))[0] for each in row[1:]]
+    many = seconds(lambda: list(solve_many(row)))[0] / len(row)
+    each = seconds(lambda: [solve(one, SimplexQP()) for one in row])[0] / len(row)
+    return {
+        "again": float(np.median(again)),
+        "translated_anew": float(np.median(anew)),
+        "ratio": float(np.median(anew) / np.median(again)),
+        "solve_many": many,
+        "solve_each": each,
+        "proved_ratio": each / many,
+    }
 
 
-def _problem(record: Record) -> tuple[Any, ...]:
-    return (record["n"], record["kind"], record["variant"], record["seed"])
+FIGURES: dict[str, Callable[[argparse.Namespace], Iterator[Record]]] = {
+    "solvers": solver_records,
+    "path": path_records,
+    "bootstrap": bootstrap_records,
+    "large": large_records,
+    "intervals": interval_records,
+    "resolve": resolve_records,
+}
 
 
-def _row(rows: list[Record], first: dict[tuple[Any, ...], float]) -> str:
-    raw, polished = [r for r in rows if not r["polish"]], [r for r in rows if r["polish"]]
-    proved = [f"{sum(r['status'] == 'optimal' for r in part)}/{len(part)}" for part in (raw, polished)]
-    if not any(r["status"] not in ("failed", "raised") for r in rows):
-        return " | ".join([*proved, "-", "-", "-", "-", "-"])
-    worst = [max((np.inf if r.get("relative_gap") is None else r["relative_gap"]) for r in p) for p in (raw, polished)]
-    ratios = [r["seconds"] / first[_problem(r)] for r in polished]
-    seconds = float(np.median([r["seconds"] for r in polished]))
-    numbers = [*(f"{gap:.1e}" for gap in worst), f"{seconds:.3f}", f"{np.median(ratios):.2f}", f"{max(ratios):.1f}"]
-    return " | ".join([*proved, *numbers])
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    figures = made.add_subparsers(dest="figure", required=True)
+    found = {name: figures.add_parser(name) for name in (*FIGURES, "all")}
+    for one in found.values():
+        one.add_argument("--out", type=Path, help="JSON lines go to this file instead of the standard output")
+    add_arguments(found["solvers"])
+    found["path"].add_argument("--tasks", type=int, default=1000)
+    found["path"].add_argument("--solves", type=int, default=200)
+    found["path"].add_argument("--kinds", nargs="+", default=["full rank", "near singular"])
+    found["path"].add_argument("--budget", type=float, default=np.inf, help="seconds after which cvxpy is stopped")
+    found["bootstrap"].add_argument("--tasks", type=int, default=30)
+    found["bootstrap"].add_argument("--replicates", type=int, default=1000)
+    found["large"].add_argument("--tasks", type=int, default=20_000)
+    found["large"].add_argument("--rank", type=int, default=64)
+    found["intervals"].add_argument("--repetitions", type=int, default=400)
+    found["intervals"].add_argument("--replicates", type=int, default=400)
+    found["resolve"].add_argument("--sizes", type=int, nargs="+", default=[10, 30, 100, 300])
+    found["resolve"].add_argument("--solves", type=int, default=20)
+    return made
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, help="JSON lines go to this file instead of the standard output")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[10, 30, 100, 300])
-    parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--solvers", nargs="+", help="cvxpy names; all that are installed where not given")
-    parser.add_argument("--deadline", type=float, default=10.0, help="seconds for each solve")
-    options = parser.parse_args()
-    installed = [name for name in PREFERRED if name in cp.installed_solvers()]
-    solvers = options.solvers or installed + sorted(set(cp.installed_solvers()) - set(installed))
-    records = []
+    options = parser().parse_args()
+    wanted = list(FIGURES) if options.figure == "all" else [options.figure]
     stream = options.out.open("w", encoding="utf-8") if options.out else sys.stdout
-    for record in run(solvers, options.sizes, options.seeds, options.deadline):
-        records.append(record)
-        print(json.dumps(record), file=stream, flush=True)
+    for name in wanted:
+        settings = parser().parse_args([name]) if options.figure == "all" else options
+        for record in FIGURES[name](settings):
+            print(json.dumps(record), file=stream, flush=True)
     if options.out:
         stream.close()
-    print(table(records, solvers))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import numpy as np
 
 from taskpgm.coverage import CoverageNetwork
 from taskpgm.inference import CoverageProgram, solve
-from taskpgm.inference.finishing import finished
+from taskpgm.inference.convex_program import finished
 from taskpgm.judge import certificate
 from taskpgm.transfer import exposure_transfer
 from taskpgm.types import FloatArray, InputError, LossCurves

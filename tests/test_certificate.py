@@ -24,6 +24,7 @@ from strategies import BOUNDS, SEEDS, SIMILARITIES, feasible_mixtures, networks,
 
 from taskpgm.exact import exact_certificate, minimize_linear
 from taskpgm.inference import SimplexQP, solve
+from taskpgm.inference.convex_program import ConvexProgram
 from taskpgm.judge import GAP_TOLERANCE, certificate, judge
 from taskpgm.network import TaskNetwork, balanced_beta
 from taskpgm.types import FloatArray, InputError, Solution, Status
@@ -213,12 +214,10 @@ def test_an_inaccurate_solver_is_never_believed(iterations: int) -> None:
 
 
 def test_a_lying_solver_is_never_believed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def lie(
-        self: SimplexQP, solver: str, program: object, problem: TaskNetwork, deadline: object
-    ) -> tuple[FloatArray, str]:
+    def lie(self: ConvexProgram, problem: TaskNetwork, solver: str, **limits: object) -> tuple[FloatArray, str]:
         return np.full(len(problem), 1.0 / len(problem)), "optimal"
 
-    monkeypatch.setattr(SimplexQP, "_solve_with", lie)
+    monkeypatch.setattr(ConvexProgram, "solve", lie)
     network = random_network(6, 2)
     solution = solve(network, SimplexQP(polish=False))
     assert solution.status is Status.bound

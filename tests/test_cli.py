@@ -144,9 +144,9 @@ def test_a_changed_mixture_is_not_proved(
     [
         (None, "no such file"),
         ("{", "not valid JSON"),
-        ("[]", "not a taskpgm-mixture/2 file"),
-        ('{"format": "taskpgm-mixture/2"}', "damaged mixture file"),
-        ('{"format": "taskpgm-mixture/3"}', "not a taskpgm-mixture/2 file"),
+        ("[]", "not a taskpgm-mixture/3 file"),
+        ('{"format": "taskpgm-mixture/3"}', "damaged mixture file"),
+        ('{"format": "taskpgm-mixture/4"}', "not a taskpgm-mixture/3 file"),
         (b"\xff\xfe", "not UTF-8 text"),
     ],
 )

@@ -148,7 +148,11 @@ def test_a_key_like_no_other_lists_the_known_ones(tmp_path: Path) -> None:
         (("energy", "beta"), float("inf"), "energy.beta: input should be a finite number (found inf)."),
         (("energy", "utility"), "supplied", "energy: utility: supplied needs supplied"),
         (("energy", "supplied"), {"a": 1.0}, "energy: utility: supplied needs supplied"),
-        (("energy", "target_weights"), {"a": 1.0}, "energy: target_weights are only used by utility: heldout_gain."),
+        (
+            ("energy", "target_weights"),
+            {"a": 1.0},
+            "energy: target_weights are only used by kind: coverage, and by utility: heldout_gain.",
+        ),
         (("energy", "choose"), {"knee": True, "utility_share": 0.5}, "energy.choose: give exactly one of"),
         (("energy", "choose"), {}, "energy.choose: give exactly one of"),
         (("energy", "choose"), {"nearest_prior": 1.0}, "energy.choose.nearest_prior: input should be less than 1"),

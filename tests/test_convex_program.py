@@ -15,13 +15,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import energy_by_loops, energy_scale
-from strategies import SEEDS, networks, random_network
+from strategies import SEEDS, coverages, networks, random_network
 from test_constraints import constrained, random_constraints
 
 import taskpgm as tp
+from taskpgm.coverage import CoverageNetwork
 from taskpgm.inference import SimplexQP, solve, solve_many
 from taskpgm.inference.convex_program import ConvexProgram
-from taskpgm.inference.program_parts import CONSTRAINTS, ENERGY, FACTORED_PARTS, PARTS, Part, Written, check
+from taskpgm.inference.coverage_program import COVERAGE_PARTS, LOSSES
+from taskpgm.inference.program_parts import CONSTRAINTS, ENERGY, FACTORED_PARTS, PARTS, PRIOR, Part, Written, check
 from taskpgm.network import TaskNetwork
 from taskpgm.types import FloatArray, InputError, Solution, Status
 
@@ -78,6 +80,20 @@ def test_every_part_has_the_value_of_its_formula(
                 np.testing.assert_allclose(found, limits_by_hand(part.name, network, p), atol=1e-12)
     absent = {"the redundancy": network.lam, "the prior's term": network.tau}
     assert all((name in program.written) == (weight > 0.0) for name, weight in absent.items())
+
+
+@given(coverages(), SEEDS)
+@settings(max_examples=25)
+def test_the_parts_of_a_coverage_energy_add_up_to_it(network: CoverageNetwork, seed: int) -> None:
+    program = ConvexProgram(network, COVERAGE_PARTS)
+    program.set(network)
+    program.p.value = np.random.default_rng(seed).dirichlet(np.ones(len(network)))
+    terms = [program.written[part.name].expression for part in (LOSSES, PRIOR) if part.name in program.written]
+    assert all(term.is_convex() and term.is_dpp() for term in terms)
+    assert float(terms[0].value) == pytest.approx(network.smooth(program.p.value), abs=1e-7)
+    assert sum(float(term.value) for term in terms) == pytest.approx(network.energy(program.p.value), abs=1e-7)
+    assert program.fits(network.changed(tau=2.0 * network.tau))
+    assert not program.fits(network.changed(budget=2.0 * network.budget))
 
 
 @given(constrained())

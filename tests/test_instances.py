@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+from loading import benchmark
 
 from taskpgm.inference import METHODS, Method
 from taskpgm.types import Status
@@ -17,18 +15,7 @@ from taskpgm.types import Status
 OPEN = "MANN_a9 Motzkin-Straus"
 
 
-def benchmark() -> ModuleType:
-    path = Path(__file__).parents[1] / "benchmarks" / "instances.py"
-    spec = importlib.util.spec_from_file_location("instances_benchmark", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-INSTANCES = benchmark()
+INSTANCES = benchmark("instances")
 NAMES = (
     *(f"bqp50-{k}" for k in range(1, 11)),
     "gka1b",

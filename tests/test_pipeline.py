@@ -210,6 +210,29 @@ def test_constraints_of_a_run_reach_the_mixture_with_their_prices(project: Path)
     assert told["without"]["energy"] < mixture.energy
 
 
+@pytest.mark.parametrize("choose", [{"utility_share": 0.5}, {"nearest_prior": 0.5}])
+def test_a_rule_chooses_the_trade_off_of_a_run_and_is_reported(
+    project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, choose: dict[str, float]
+) -> None:
+    supplied = {"copy": 1.0, "upper": 0.0, "reverse": 0.4}
+    energy = {"utility": "supplied", "supplied": supplied, "choose": choose}
+    config = write_config(project, energy=energy)
+    assert call(monkeypatch, "run", config, "--out", project / "done3") == 0
+    write_config(project)
+    printed = capsys.readouterr().out
+    assert "Chosen by rule: " in printed
+    assert "50% of the way" in printed
+    mixture = tp.Mixture.from_json(project / "done3" / "mixture.json")
+    assert all(check.passed for check in mixture.verify())
+    assert mixture.details["choice"]["rule"] == choose
+    # from what the rule starts from (diversity alone, or the uniform prior) half of the way to the most
+    assert sum(supplied[name] * weight for name, weight in mixture.weights.items()) > 0.5
+    with pytest.raises(tp.InputError, match=r"energy.choose.effective_tasks: 4 of 3 tasks"):
+        run(load_config(write_config(project, energy={"choose": {"effective_tasks": 4}})), project / "done4")
+    write_config(project)
+    assert not (project / "done4").exists()
+
+
 def test_the_model_half_is_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "PACKAGES", ("surely-not-installed",))
     from taskpgm.storage import versions

@@ -8,17 +8,18 @@ import numpy as np
 import pytest
 from evidence import make_predictions
 from hypothesis import given, settings
+from loading import benchmark
 from strategies import SEEDS
 
-from taskpgm.affinity import ExponentialSimilarity, estimate_affinity, evidence_blocks
+from taskpgm.affinity import estimate_affinity, evidence_blocks
 from taskpgm.divergences import jensen_shannon
 from taskpgm.network import TaskNetwork
-from taskpgm.types import Affinity, FloatArray, InputError, Predictions
+from taskpgm.types import InputError, Predictions
 from taskpgm.uncertainty import Spread, bootstrap, divergence_of
 from taskpgm.utilities import HeldoutGain, Learnability
 
-RULE = ExponentialSimilarity(kappa=3.0)
-TASKS, PROBES, VOCABULARY = 5, 48, 6
+SIMULATION = benchmark("evidence_simulation")
+RULE = SIMULATION.RULE
 
 
 def with_probes(predictions: Predictions, per_probe: int) -> Predictions:
@@ -55,76 +56,20 @@ def test_a_draw_is_the_affinity_of_the_repeated_contexts(seed: int) -> None:
     np.testing.assert_allclose(divergence_of(blocks, times), expected, atol=1e-12)
 
 
-def population(seed: int) -> list[FloatArray]:
-    """(TASKS + 1, contexts, VOCABULARY) log-probabilities of all contexts of each task, the last expert the base."""
-    rng = np.random.default_rng(seed)
-    centres = rng.standard_normal((TASKS, TASKS + 1, 1, VOCABULARY))
-    logits = [1.5 * c + rng.standard_normal((TASKS + 1, 4000, VOCABULARY)) for c in centres]
-    return [each - np.log(np.exp(each).sum(axis=-1, keepdims=True)) for each in logits]
-
-
-def sampled(parts: list[FloatArray], picked: list[FloatArray]) -> Predictions:
-    """Predictions on some contexts of each task; the true token is always the first."""
-    logs = np.concatenate([part[:, places] for part, places in zip(parts, picked, strict=True)], axis=1)
-    task = np.repeat(np.arange(TASKS), [len(places) for places in picked])
-    counts = np.bincount(task)
-    tail = np.full((TASKS, logs.shape[1], 1), -np.inf)
-    return Predictions(
-        names=tuple(f"task {i}" for i in range(TASKS)),
-        log_probs=np.concatenate([logs[:TASKS], tail], axis=2).astype(np.float32),
-        target_log_probs=logs[:TASKS, :, 0].astype(np.float32),
-        base_target_log_probs=logs[TASKS, :, 0].astype(np.float32),
-        marginal_log_probs=np.full(len(task), -3.0, dtype=np.float32),
-        context_task=task,
-        context_probe=np.arange(len(task)),
-        weights=1.0 / (TASKS * counts[task]),
-    )
-
-
-def evidence(predictions: Predictions) -> tuple[Affinity, TaskNetwork]:
-    affinity = estimate_affinity(predictions, utility=HeldoutGain(), similarity=RULE)
-    return affinity, TaskNetwork.from_affinity(affinity, floor=0.2)
-
-
-def coverage(repetitions: int, replicates: int) -> float:
-    """The share of true weights within their 95 % intervals, over many samples of one population."""
-    covered = []
-    for seed in range(repetitions):
-        parts = population(seed % 10)
-        _, truth = evidence(sampled(parts, [np.arange(part.shape[1]) for part in parts]))
-        target = best_mixture(truth)
-        rng = np.random.default_rng(1000 + seed)
-        picked = [rng.choice(part.shape[1], size=PROBES, replace=False) for part in parts]
-        affinity, network = evidence(sampled(parts, picked))
-        spread = bootstrap(
-            affinity, network, replicates=replicates, seed=seed, utility=HeldoutGain(), similarity=RULE, rho=0.5
-        )
-        low, high = spread.interval().T
-        covered.append((low - 1e-9 <= target) & (target <= high + 1e-9))
-    return float(np.mean(covered))
-
-
-def best_mixture(network: TaskNetwork) -> FloatArray:
-    from taskpgm.inference import SimplexQP, solve
-
-    return np.array(solve(network, SimplexQP()).point)
-
-
 def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
-    assert 0.85 <= coverage(repetitions=20, replicates=150) <= 1.0
+    assert 0.85 <= SIMULATION.coverage(repetitions=20, replicates=150) <= 1.0
 
 
 @pytest.mark.slow
 def test_coverage_of_95_percent_intervals() -> None:
-    assert 0.90 <= coverage(repetitions=400, replicates=400) <= 0.98
+    assert 0.90 <= SIMULATION.coverage(repetitions=400, replicates=400) <= 0.98
 
 
 def test_more_probes_narrow_the_intervals() -> None:
-    parts = population(3)
+    parts = SIMULATION.population(3)
     widths = []
     for count in (30, 120):
-        rng = np.random.default_rng(7)
-        affinity, network = evidence(sampled(parts, [rng.choice(4000, size=count, replace=False) for _ in parts]))
+        affinity, network = SIMULATION.evidence(SIMULATION.drawn(parts, count, 7))
         spread = bootstrap(affinity, network, replicates=300, utility=HeldoutGain(), similarity=RULE, rho=0.5)
         widths.append(float(np.diff(spread.interval()).mean()))
         assert spread.probes_to_halve == 3 * count
@@ -143,7 +88,8 @@ def test_the_same_seed_gives_the_same_spread_and_the_network_keeps_its_bounds() 
 
 
 def test_several_trainings_add_their_own_spread() -> None:
-    trained = [evidence(sampled(population(seed), [np.arange(100)] * TASKS)) for seed in (3, 4)]
+    first = [np.arange(100)] * SIMULATION.TASKS
+    trained = [SIMULATION.evidence(SIMULATION.sampled(SIMULATION.population(seed), first)) for seed in (3, 4)]
     affinities, network = [affinity for affinity, _ in trained], trained[0][1]
     alone = bootstrap(affinities[0], network, replicates=60, utility=HeldoutGain(), similarity=RULE)
     both = bootstrap(affinities, network, replicates=60, utility=HeldoutGain(), similarity=RULE)

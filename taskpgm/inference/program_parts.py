@@ -19,14 +19,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from taskpgm.coverage import CoverageNetwork
 from taskpgm.energy import MixtureEnergy
 from taskpgm.network import TaskNetwork
 from taskpgm.types import FloatArray, InputError
 
 CONVEXITY_TOLERANCE = 1e-9
-LEAST_CENTRE = LEAST_REACH = 1e-300
-LEAST_FALL = 1e-9  # of the largest possible fall of a loss: shapes below it do not need a cone of their own
+LEAST_CENTRE = 1e-300
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,30 +123,6 @@ def _factor(form: FloatArray) -> FloatArray:
     return np.asarray((vectors * np.sqrt(np.maximum(values, 0.0))).T)
 
 
-def losses(p: Any, network: CoverageNetwork) -> Written:
-    """sum_j v_j loss_j(e_j), without the floors of the curves, which no mixture changes."""
-    import cvxpy as cp
-
-    curves = network.curves
-    amounts = network.target_weights[:, None] * curves.weights * curves.drops
-    # exposures in shares of the largest that any mixture gives: numbers near 1 for the solver
-    largest = np.maximum(network.reach.max(axis=0), LEAST_REACH)
-    exposure = (network.reach / largest).T @ p
-    expression: Any = cp.sum(0.0 * p)
-    for power in np.unique(curves.powers):
-        task, shape = np.nonzero((curves.powers == power) & (amounts > LEAST_FALL * amounts.max()))
-        if len(task):
-            grown = 1.0 + cp.multiply(largest[task] / curves.scales[task, shape], exposure[task])
-            expression += amounts[task, shape] @ cp.power(grown, -float(power))
-    kept: list[tuple[FloatArray, Callable[[Any], FloatArray]]] = [
-        (amounts, lambda network: network.target_weights[:, None] * network.curves.weights * network.curves.drops),
-        (network.reach, lambda network: network.reach),
-        (curves.scales, lambda network: network.curves.scales),
-        (curves.powers, lambda network: network.curves.powers),
-    ]
-    return Written(expression, constants=kept)
-
-
 def prior(p: Any, network: MixtureEnergy) -> Written:
     """tau KL(p || q) = tau sum p log p - (tau log q)'p: linear in the parameters tau and tau log q."""
     import cvxpy as cp
@@ -220,6 +194,14 @@ def _one(network: Any) -> int:
     return 1
 
 
+UTILITY = Part("the utility", "energy", _one, utility, "it is -beta u'p, linear in the mixture")
+REDUNDANCY = Part(
+    "the redundancy",
+    "energy",
+    lambda network: int(network.lam > 0.0),
+    redundancy,
+    "it is +1/2 lam p'Sp with similarities S, positive semidefinite; divergences in their place bend it downwards",
+)
 PRIOR = Part(
     "the prior's term",
     "energy",
@@ -227,17 +209,7 @@ PRIOR = Part(
     prior,
     "it is +tau KL(p || q), and cp.entr(p) is -p log p",
 )
-ENERGY = (
-    Part("the utility", "energy", _one, utility, "it is -beta u'p, linear in the mixture"),
-    Part(
-        "the redundancy",
-        "energy",
-        lambda network: int(network.lam > 0.0),
-        redundancy,
-        "it is +1/2 lam p'Sp with similarities S, positive semidefinite; divergences in their place bend it downwards",
-    ),
-    PRIOR,
-)
+ENERGY = (UTILITY, REDUNDANCY, PRIOR)
 CONSTRAINTS = (
     Part("the sum", "equation", _one, total, "it is sum p - 1"),
     Part("the lower bounds", "limit", _one, lower_bounds, "they are lower - p <= 0"),
@@ -258,10 +230,6 @@ CONSTRAINTS = (
     ),
 )
 PARTS = (*ENERGY, *CONSTRAINTS)
-LOSSES = Part(
-    "the expected losses", "energy", _one, losses, "they are +v_j drop (1 + e / scale)^-power with a power above 0"
-)
-COVERAGE_PARTS = (LOSSES, PRIOR, *CONSTRAINTS)
 FACTORED_PARTS = tuple(
     replace(part, write=redundancy_by_factor) if part.write is redundancy else part for part in PARTS
 )

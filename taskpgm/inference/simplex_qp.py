@@ -1,8 +1,6 @@
-"""The continuous mixture as a convex program in cvxpy, finished by Newton steps on the tasks between their bounds.
+"""The continuous mixture as a convex program in cvxpy, finished by Newton steps (`taskpgm.inference.convex_program`).
 
-The program is that of `taskpgm.inference.convex_program`, the steps those of `taskpgm.inference.finishing`.
-
-    solution = solve(network, SimplexQP())
+solution = solve(network, SimplexQP())
 """
 
 from __future__ import annotations
@@ -12,8 +10,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from taskpgm.inference.convex_program import ConvexProgram
-from taskpgm.inference.finishing import answer_of
+from taskpgm.inference.convex_program import ConvexProgram, answered
 from taskpgm.inference.method import DENSE, Answer, Deadline, Method
 from taskpgm.inference.program_parts import CONVEXITY_TOLERANCE
 from taskpgm.judge import Problem
@@ -52,6 +49,6 @@ class SimplexQP(Method):
         program = self.program
         if program is None or not program.fits(problem):
             program = ConvexProgram(problem)
-        return answer_of(
-            program, problem, self.solvers, deadline, newton=self.polish, max_iterations=self.max_iterations
+        return answered(
+            program, problem, self.solvers, deadline, finish=self.polish, max_iterations=self.max_iterations
         )
