@@ -68,7 +68,7 @@ def test_the_configuration_shown_is_the_default(workplace: Path) -> None:
 
 def test_every_taskpgm_command_works(workplace: Path) -> None:
     commands = [line for line in shell_commands() if line.startswith("taskpgm ")]
-    assert [line.split()[1] for line in commands] == ["run", "verify", "solve", "verify", "compare"]
+    assert [line.split()[1] for line in commands] == ["run", "verify", "evaluate", "solve", "verify", "compare"]
     for line in commands:
         arguments = [sys.executable, "-m", *line.split()]
         done = subprocess.run(arguments, cwd=workplace, capture_output=True, text=True, check=False)
