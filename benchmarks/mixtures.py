@@ -30,7 +30,6 @@ Record = dict[str, Any]
 
 FLOOR = 0.2
 NULL_SEED = 10_000  # added to a seed: another order of examples, for uniform against itself
-PILOT_SHARE = 0.3  # of the shortest final run
 PROXY_STEPS = 40
 BASELINES = (
     "uniform",
@@ -64,9 +63,9 @@ MORE_COVERAGE: dict[str, dict[str, Any]] = {
 
 def study(suite_name: str, seed: int, out: Path, steps: Sequence[int], more: bool) -> Record:
     """Experts, mixtures and final runs of one suite under one seed, as one JSON value."""
+    from taskpgm.evidence_runs import PILOT_SHARE, gather_evidence
     from taskpgm.experts import tokenize_for, train_tokenised
     from taskpgm.pipeline import suite_base
-    from taskpgm.predictive import predict_tokenised
     from taskpgm.progress import silent
     from taskpgm.suite import DEMO_PROBES, DEMO_TRAINING, embedded_suite
 
@@ -77,7 +76,6 @@ def study(suite_name: str, seed: int, out: Path, steps: Sequence[int], more: boo
     tokenised = tokenize_for(tasks, base, DEMO_PROBES)
     began = time.monotonic()
     experts = train_tokenised(tokenised, base, folder, training, DEMO_PROBES, silent)
-    predictions = predict_tokenised(experts, tokenised, DEMO_PROBES, silent)
     record: Record = {
         "suite": suite_name,
         "seed": seed,
@@ -90,45 +88,19 @@ def study(suite_name: str, seed: int, out: Path, steps: Sequence[int], more: boo
     }
     for length in steps:
         final = training.model_copy(update={"steps": length})
-        evidence = evidence_for(experts, tokenised, predictions, final, min(steps), folder, more)
+        evidence = gather_evidence(
+            experts,
+            tokenised,
+            DEMO_PROBES,
+            final,
+            out=folder,
+            needs=("pilot", "proxies") if more else ("pilot",),
+            pilot_steps=int(PILOT_SHARE * min(steps)),
+            proxy_steps=PROXY_STEPS,
+        )
         for name, shares, forecast, error in mixtures(evidence, tasks, more):
             record["runs"].append(final_run(name, shares, forecast, error, base, tokenised, final, seed, folder))
     return record
-
-
-def evidence_for(
-    experts: Any, tokenised: Any, predictions: Any, final: Any, shortest: int, folder: Path, more: bool
-) -> Any:
-    """All that mixture rules may look at, a pilot run and (with `more`) proxy runs included."""
-    from taskpgm.affinity import estimate_affinity
-    from taskpgm.baselines import Evidence, PilotRun, ProxyRuns
-    from taskpgm.config import MeasureSettings
-    from taskpgm.training_run import train_on
-
-    n, seed = len(tokenised), final.seed
-    measure = MeasureSettings(part="probe", per_task=32, curve=True)
-    pilot_training = final.model_copy(update={"steps": int(PILOT_SHARE * shortest)})
-    pilot = train_on(
-        experts.base, tokenised, np.full(n, 1.0 / n), pilot_training, seed=seed, out=folder, measure=measure
-    )
-    proxies = None
-    if more:
-        rng = np.random.default_rng(seed)
-        rows = np.vstack([np.full((1, n), 1.0 / n), rng.dirichlet(np.ones(n), 2 * n)])
-        short = final.model_copy(update={"steps": PROXY_STEPS})
-        probes = MeasureSettings(part="probe", per_task=32)
-        ran = [train_on(experts.base, tokenised, row, short, seed=seed, out=folder, measure=probes) for row in rows]
-        proxies = ProxyRuns(rows, np.array([each.losses for each in ran]), PROXY_STEPS * final.batch_size)
-    return Evidence(
-        experts.names,
-        [len(task.train) for task in tokenised],
-        final.steps * final.batch_size,
-        predictions=predictions,
-        affinity=estimate_affinity(predictions),
-        curves=experts.curves(),
-        proxies=proxies,
-        pilot=PilotRun(np.array(pilot.curve_steps) * final.batch_size, pilot.curve_losses),
-    )
 
 
 def mixtures(evidence: Any, tasks: Any, more: bool) -> Iterator[tuple[str, Array | None, Array | None, str]]:
@@ -273,94 +245,88 @@ def main() -> None:
 def report(arguments: argparse.Namespace) -> None:
     """Per suite and budget: the difference to uniform in the mean loss over families, with corrected intervals."""
     records = [json.loads(line) for line in arguments.record.read_text().splitlines()]
-    names = list(dict.fromkeys(run["mixture"] for record in records for run in record["runs"]))
-    names.remove("uniform")
     cells = sorted({(record["suite"], run["steps"]) for record in records for run in record["runs"]})
-    comparisons = len(cells) * len(names)
     print("Differences to uniform, mean held-out loss with equal weight per family, nats per target token.")
-    print(f"{comparisons} comparisons: 95 % intervals for each alone, and for all together (Bonferroni).\n")
+    print("95 % intervals: for each comparison alone, and for all of this page together (Bonferroni).\n")
     for suite, steps in cells:
-        count = len({record["seed"] for record in records if record["suite"] == suite})
-        print(f"## {suite}, {steps} steps, {count} seeds\n")
-        print("| mixture | difference | alone | all together | exact match | worst family |")
-        print("|---|---|---|---|---|---|")
-        rows = [(name, *differences(records, suite, steps, name)) for name in names]
-        for name, losses, exacts, worst in sorted(rows, key=lambda row: np.mean(row[1]) if len(row[1]) else np.inf):
-            print(table_row(name, losses, exacts, worst, comparisons))
-        print()
-    print_forecasts(records)
-
-
-def differences(records: Sequence[Record], suite: str, steps: int, name: str) -> tuple[Array, Array, float]:
-    """(per-seed differences in loss, in exact match, largest mean rise of a family) of a mixture against uniform."""
-    losses, exacts, by_family = [], [], []
-    for record in records:
-        if record["suite"] != suite:
-            continue
-        runs = {run["mixture"]: run for run in record["runs"] if run["steps"] == steps and "error" not in run}
-        if name not in runs:
-            continue
-        weights = family_weights(record["families"])
-        change = np.subtract(runs[name]["losses"], runs["uniform"]["losses"])
-        losses.append(weights @ change)
-        exacts.append(weights @ np.subtract(runs[name]["exact"], runs["uniform"]["exact"]))
-        families = sorted(set(record["families"]))
-        by_family.append([np.mean(change[[f == family for f in record["families"]]]) for family in families])
-    worst = float(np.mean(by_family, axis=0).max()) if by_family else np.nan
-    return np.array(losses), np.array(exacts), worst
-
-
-def table_row(name: str, losses: Array, exacts: Array, worst: float, comparisons: int) -> str:
-    from scipy.stats import t
-
-    if len(losses) < 2:
-        return f"| {name} | failed or one seed only ({len(losses)}) | | | | |"
-    error = losses.std(ddof=1) / np.sqrt(len(losses))
-    alone, together = (t.ppf(1.0 - 0.025 / many, len(losses) - 1) * error for many in (1, comparisons))
-    mean = losses.mean()
-    return (
-        f"| {name} | {mean:+.4f} | {mean - alone:+.4f} to {mean + alone:+.4f} |"
-        f" {mean - together:+.4f} to {mean + together:+.4f} | {exacts.mean():+.1%} | {worst:+.3f} |"
-    )
-
-
-def print_forecasts(records: Sequence[Record]) -> None:
-    """Within each task, over mixtures that coverage did not choose: r^2 of forecast and loss, and rank correlation."""
-    from scipy.stats import rankdata
-
+        print_cell([record for record in records if record["suite"] == suite], suite, steps, len(cells))
     print("## Forecasts against losses, mixtures not chosen by coverage\n")
-    print("| suite | steps | within-task r^2 | mean rank correlation over mixtures | mean absolute error |")
-    print("|---|---|---|---|---|")
-    for suite, steps in sorted({(record["suite"], run["steps"]) for record in records for run in record["runs"]}):
-        told, seen, ranks = [], [], []
+    print("| suite | steps | within-task r^2 | rank correlation within tasks | of the means | mean absolute error |")
+    print("|---|---|---|---|---|---|")
+    for suite, steps in cells:
+        print_forecasts([record for record in records if record["suite"] == suite], suite, steps)
+
+
+def print_cell(records: Sequence[Record], suite: str, steps: int, cells: int) -> None:
+    """A table with a row for each mixture, best first."""
+    from taskpgm.paired import differences, t_interval, views
+
+    names, families = records[0]["names"], records[0]["families"]
+    losses, exact = (by_mixture(records, steps, field) for field in ("losses", "exact"))
+    seen = views(names, families)
+    family_mean = seen[0]
+    each_family = [*(view for view in seen if view.level == "family"), *single_tasks(seen, families, names)]
+    rows = differences(losses, [family_mean], confidence=1.0 - 0.05 / cells)
+    print(f"## {suite}, {steps} steps, {len(records)} seeds ({len(rows)} mixtures, {cells} tables)\n")
+    print("| mixture | difference | alone | all together | exact match | worst family |")
+    print("|---|---|---|---|---|---|")
+    for row in sorted(rows, key=lambda row: row.mean):
+        change = losses[row.mixture] - losses["uniform"]
+        alone = t_interval((change @ family_mean.weights)[np.isfinite(change).all(axis=1)])
+        gained = np.nanmean((exact[row.mixture] - exact["uniform"]) @ family_mean.weights)
+        worst, where = max((np.nanmean(change @ view.weights), view.name) for view in each_family)
+        print(
+            f"| {row.mixture} | {row.mean:+.4f} | {interval(alone)} | {interval(row.corrected)} | {gained:+.1%} |"
+            f" {worst:+.3f} ({where}) |"
+        )
+    print()
+
+
+def single_tasks(seen: Sequence[Any], families: Sequence[str], names: Sequence[str]) -> list[Any]:
+    """The views of tasks that are a family of their own."""
+    alone = {name for name, family in zip(names, families, strict=True) if families.count(family) == 1}
+    return [view for view in seen if view.level == "task" and view.name in alone]
+
+
+def interval(ends: tuple[float, float] | None) -> str:
+    return "one seed" if ends is None else f"{ends[0]:+.4f} to {ends[1]:+.4f}"
+
+
+def by_mixture(records: Sequence[Record], steps: int, field: str) -> dict[str, Array]:
+    """By mixture (seeds, n), with rows of nan where it failed."""
+    names = list(dict.fromkeys(run["mixture"] for record in records for run in record["runs"]))
+    found: dict[str, Array] = {}
+    for name in names:
+        rows = []
         for record in records:
-            runs = [
-                run
-                for run in record["runs"]
-                if run["steps"] == steps and run.get("forecast") and not run["mixture"].startswith("coverage")
-            ]
-            if record["suite"] != suite or len(runs) < 3:
-                continue
-            forecast, losses = (np.array([run[key] for run in runs]) for key in ("forecast", "losses"))
-            told.append(forecast - forecast.mean(axis=0))
-            seen.append(losses - losses.mean(axis=0))
-            weights = family_weights(record["families"])
-            ranks.append(np.corrcoef(rankdata(forecast @ weights), rankdata(losses @ weights))[0, 1])
-        if told:
-            a, b = np.concatenate(told).ravel(), np.concatenate(seen).ravel()
-            square = np.corrcoef(a, b)[0, 1] ** 2
-            error = error_of(records, suite, steps)
-            print(f"| {suite} | {steps} | {square:.2f} | {np.mean(ranks):.2f} | {error:.3f} |")
+            runs = {run["mixture"]: run for run in record["runs"] if run["steps"] == steps}
+            rows.append(runs.get(name, {}).get(field) or [np.nan] * len(record["names"]))
+        found[name] = np.array(rows, dtype=np.float64)
+    return found
 
 
-def error_of(records: Sequence[Record], suite: str, steps: int) -> float:
-    errors = [
-        np.abs(np.subtract(run["forecast"], run["losses"])).mean()
-        for record in records
-        for run in record["runs"]
-        if record["suite"] == suite and run["steps"] == steps and run.get("forecast")
-    ]
-    return float(np.mean(errors))
+def print_forecasts(records: Sequence[Record], suite: str, steps: int) -> None:
+    """Within each task over the mixtures, averaged over tasks and seeds; and of the mean losses over the mixtures."""
+    from scipy.stats import spearmanr
+
+    from taskpgm.agreement import agreement
+
+    found, of_means = [], []
+    for record in records:
+        runs = {
+            run["mixture"]: run
+            for run in record["runs"]
+            if run["steps"] == steps and run.get("forecast") and not run["mixture"].startswith("coverage")
+        }
+        told, came = ({name: np.array(run[key]) for name, run in runs.items()} for key in ("forecast", "losses"))
+        found.append(agreement(told, came, record["names"]))
+        weights = family_weights(record["families"])
+        of_means.append(spearmanr([told[n] @ weights for n in runs], [came[n] @ weights for n in runs]).statistic)
+    square, rank = (
+        np.mean([getattr(one, f"mean_{what}") for one in found]) for what in ("r_squared", "rank_correlation")
+    )
+    error = np.mean([one.error for one in found])
+    print(f"| {suite} | {steps} | {square:.2f} | {rank:.2f} | {np.mean(of_means):.2f} | {error:.3f} |")
 
 
 if __name__ == "__main__":

@@ -48,6 +48,7 @@ class Evaluation:
 
     names: tuple[str, ...]
     mixtures: Mapping[str, Shares]
+    at_budget: Mapping[int, Mapping[str, Shares]]
     budgets: tuple[int, ...]
     seeds: tuple[int, ...]
     batch_size: int
@@ -58,6 +59,15 @@ class Evaluation:
         for run, outcome in self.outcomes.items():
             if (outcome.seed, outcome.steps) != (run.seed, run.steps):
                 raise InputError(f"{run}: its outcome is of seed {outcome.seed} and {outcome.steps} steps; not paired.")
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """The names of all mixtures."""
+        return _names(self.mixtures, self.at_budget)
+
+    def shares(self, mixture: str, steps: int) -> Shares:
+        """The shares of the examples that a run of so many steps had."""
+        return _shares(self.mixtures, self.at_budget, mixture, steps)
 
     def values(self, mixture: str, steps: int, measured: Measured) -> FloatArray:
         """(seeds, n) losses in nats per target token, or shares of exact answers; a failed run is a row of nan."""
@@ -73,13 +83,15 @@ class _Bench:
     base: Base
     tasks: tuple[TokenTask, ...]
     mixtures: Mapping[str, Shares]
+    at_budget: Mapping[int, Mapping[str, Shares]]
     training: TrainingSettings
     measure: MeasureSettings
     out: Path
     keep_models: bool
 
     def planned(self, run: Run) -> TrainingRun:
-        shares = [self.mixtures[run.mixture][task.name] for task in self.tasks]
+        of = _shares(self.mixtures, self.at_budget, run.mixture, run.steps)
+        shares = [of[task.name] for task in self.tasks]
         training = self.training.model_copy(update={"steps": run.steps})
         return plan_run(
             self.base,
@@ -102,6 +114,7 @@ def evaluate(
     seeds: Sequence[int],
     out: Path,
     budgets: Sequence[int] = (),
+    at_budget: Mapping[int, Mapping[str, Shares]] | None = None,
     measure: MeasureSettings | None = None,
     jobs: int = 1,
     keep_models: bool = False,
@@ -117,6 +130,7 @@ def evaluate(
         seeds: one run each.
         out: folder of the runs.
         budgets: numbers of steps; those of `training` where empty.
+        at_budget: further mixtures, whose shares depend on the budget: by number of steps, then by name.
         measure: on which held-out examples.
         jobs: how many runs go on at a time, each in a process of its own with one thread (or training.threads).
         keep_models: keep the trained weights too.
@@ -125,14 +139,25 @@ def evaluate(
     Raises:
         InputError: a mixture that does not name exactly the tasks or cannot be one, or a task without held-out data.
     """
-    bench = _Bench(base, tuple(tasks), mixtures, training, measure or MeasureSettings(), out, keep_models)
+    budgets, further = tuple(budgets) or (training.steps,), at_budget or {}
+    bench = _Bench(base, tuple(tasks), mixtures, further, training, measure or MeasureSettings(), out, keep_models)
     _check(bench, seeds, jobs)
-    budgets = tuple(budgets) or (training.steps,)
-    runs = [Run(name, steps, seed) for steps in budgets for seed in seeds for name in mixtures]
+    named = _names(mixtures, further)
+    runs = [Run(name, steps, seed) for steps in budgets for seed in seeds for name in named]
     failed = _do_missing(bench, runs, jobs, progress)
     outcomes = {run: outcome for run in runs if (outcome := bench.planned(run).found()) is not None}
     names = tuple(task.name for task in tasks)
-    return Evaluation(names, mixtures, budgets, tuple(seeds), training.batch_size, outcomes, failed)
+    return Evaluation(names, mixtures, further, budgets, tuple(seeds), training.batch_size, outcomes, failed)
+
+
+def _names(mixtures: Mapping[str, Shares], at_budget: Mapping[int, Mapping[str, Shares]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys([*mixtures, *(name for further in at_budget.values() for name in further)]))
+
+
+def _shares(
+    mixtures: Mapping[str, Shares], at_budget: Mapping[int, Mapping[str, Shares]], name: str, steps: int
+) -> Shares:
+    return mixtures[name] if name in mixtures else at_budget[steps][name]
 
 
 def _do_missing(bench: _Bench, runs: Sequence[Run], jobs: int, progress: Progress) -> dict[Run, str]:
@@ -186,7 +211,8 @@ def _check(bench: _Bench, seeds: Sequence[int], jobs: int) -> None:
     if jobs < 1:
         raise InputError(f"jobs {jobs}: expected at least 1.")
     names = {task.name for task in bench.tasks}
-    for mixture, shares in bench.mixtures.items():
+    every = [*bench.mixtures.items(), *(pair for each in bench.at_budget.values() for pair in each.items())]
+    for mixture, shares in every:
         wrong = sorted(names ^ set(shares))
         if wrong:
             problem = f"no share for task {wrong[0]!r}" if wrong[0] in names else f"{wrong[0]!r} is not a task"

@@ -9,14 +9,16 @@ examples. `evaluation.json` in the run's folder holds everything that was found.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from taskpgm.agreement import FEWEST, Agreement, agreement
 from taskpgm.base import Base
+from taskpgm.baselines import Evidence
 from taskpgm.config import (
     EvaluationSettings,
     HarnessSettings,
@@ -25,9 +27,18 @@ from taskpgm.config import (
     RunConfig,
     TrainingSettings,
 )
-from taskpgm.evaluated_mixtures import OURS, check_known, mixtures_of
+from taskpgm.evaluated_mixtures import (
+    OURS,
+    RULES,
+    check_known,
+    coverage_of,
+    depends_on_budget,
+    evidence_parts,
+    mixtures_of,
+)
 from taskpgm.evaluation import Evaluation, Measured, Run, evaluate
-from taskpgm.experts import tokenize_for
+from taskpgm.evidence_runs import gather_evidence
+from taskpgm.experts import tokenize_for, train_tokenised
 from taskpgm.harness import harness_scores, load_harness
 from taskpgm.mixture import Mixture
 from taskpgm.paired import Difference, View, differences, views
@@ -35,6 +46,7 @@ from taskpgm.pipeline import base_of, run_on, run_suite, suite_base
 from taskpgm.progress import Progress, silent
 from taskpgm.storage import canonical_json, write_atomic
 from taskpgm.tasks import tasks_of
+from taskpgm.tokens import TokenTask
 from taskpgm.training_run import model_folder
 from taskpgm.types import InputError, TaskSet
 
@@ -49,13 +61,17 @@ class Report:
 
     differences: by number of steps and measure ("losses" in nats per target token, "exact", "harness"), each other
     mixture minus the reference. evidence_examples: what the experts behind our mixture were trained on, in the unit of
-    the budgets; 0 where our mixture is not compared.
+    the budgets; 0 where no mixture comes from experts. short_runs: what a published rule's pilot and proxy runs cost
+    beyond them, in examples, by number of steps. forecasts: by number of steps, how the losses that learning curves
+    predict for the mixtures compare with what came.
     """
 
     evaluation: Evaluation
     reference: str
     differences: Mapping[int, Mapping[str, tuple[Difference, ...]]]
     evidence_examples: int
+    short_runs: Mapping[str, Mapping[int, int]]
+    forecasts: Mapping[int, Agreement]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values: the comparison, and every run that it rests on."""
@@ -64,10 +80,20 @@ class Report:
             "format": FORMAT,
             "tasks": list(found.names),
             "mixtures": {name: dict(shares) for name, shares in found.mixtures.items()},
+            "mixtures_at_budget": [
+                {"steps": steps, "mixtures": {name: dict(shares) for name, shares in each.items()}}
+                for steps, each in found.at_budget.items()
+            ],
             "reference": self.reference,
             "seeds": list(found.seeds),
             "budgets": [{"steps": steps, "examples": steps * found.batch_size} for steps in found.budgets],
             "evidence_examples": self.evidence_examples,
+            "short_runs": [
+                {"mixture": name, "steps": steps, "examples": examples}
+                for name, by_steps in self.short_runs.items()
+                for steps, examples in by_steps.items()
+            ],
+            "forecasts": [{"steps": steps, **each.as_dict()} for steps, each in self.forecasts.items()],
             "differences": [
                 {"steps": steps, "measure": measure, **row.as_dict()}
                 for steps, by_measure in self.differences.items()
@@ -155,11 +181,15 @@ class _Bench:
 def _report(bench: _Bench, seeds: int, jobs: int, progress: Progress) -> Report:
     settings = bench.settings
     tokenised = tokenize_for(bench.tasks, bench.base, bench.probes)
+    evidence = _evidence(bench, tokenised, progress)
+    fixed = [name for name in settings.mixtures if not depends_on_budget(name)]
+    varying = [name for name in settings.mixtures if depends_on_budget(name)]
     found = evaluate(
         bench.base,
         tokenised,
-        mixtures_of(settings.mixtures, tokenised, bench.mixture),
+        mixtures_of(fixed, tokenised, bench.mixture),
         bench.training,
+        at_budget={steps: mixtures_of(varying, tokenised, evidence=each) for steps, each in evidence.items()},
         seeds=range(seeds),
         out=bench.out,
         budgets=settings.steps,
@@ -169,11 +199,65 @@ def _report(bench: _Bench, seeds: int, jobs: int, progress: Progress) -> Report:
         progress=progress,
     )
     compared = {steps: _compared(bench, found, steps, progress) for steps in found.budgets}
-    spent = 0 if bench.mixture is None else len(bench.tasks) * bench.training.steps * bench.training.batch_size
-    report = Report(found, settings.mixtures[0], compared, spent)
+    experts = len(bench.tasks) * bench.training.steps * bench.training.batch_size
+    spent = experts if bench.mixture is not None or evidence else 0
+    forecasts = {steps: each for steps in evidence if (each := _forecasts(found, steps, evidence[steps])) is not None}
+    report = Report(found, settings.mixtures[0], compared, spent, _short_runs(settings.mixtures, evidence), forecasts)
     text = canonical_json(report.as_dict()) + "\n"
     write_atomic(bench.out / EVALUATION_FILE, text.encode("utf-8", "surrogatepass"))
     return report
+
+
+def _evidence(bench: _Bench, tokenised: Sequence[TokenTask], progress: Progress) -> dict[int, Evidence]:
+    """What published rules and forecasts look at, by number of steps; nothing where no experts are asked for."""
+    wanted = bench.settings.mixtures
+    parts = evidence_parts(wanted)
+    if not parts and OURS not in wanted:
+        return {}
+    experts = train_tokenised(tokenised, bench.base, bench.out, bench.training, bench.probes, progress)
+    target = bench.settings.target_weights
+    weights = None if target is None else _normalised([target.get(task.name, 0.0) for task in tokenised])
+    found = {}
+    for steps in bench.settings.steps:
+        final = bench.training.model_copy(update={"steps": steps})
+        found[steps] = gather_evidence(
+            experts,
+            tokenised,
+            bench.probes,
+            final,
+            out=bench.out,
+            needs=parts,
+            target_weights=weights,
+            progress=progress,
+        )
+    return found
+
+
+def _normalised(values: Sequence[float]) -> list[float]:
+    total = sum(values)
+    return [value / total for value in values]
+
+
+def _short_runs(wanted: Sequence[str], evidence: Mapping[int, Evidence]) -> dict[str, dict[int, int]]:
+    """What pilot and proxy runs cost beyond the experts, in examples, by rule and number of steps; where they do."""
+    costs = {
+        name: {steps: RULES[name].extra_examples(each) for steps, each in evidence.items()}
+        for name in wanted
+        if name in RULES
+    }
+    return {name: by_steps for name, by_steps in costs.items() if any(by_steps.values())}
+
+
+def _forecasts(found: Evaluation, steps: int, evidence: Evidence) -> Agreement | None:
+    """How the losses that learning curves forecast compare with what came, over all mixtures; None for too few."""
+    network, predicted, realised = coverage_of(evidence), {}, {}
+    for name in found.compared:
+        losses = found.values(name, steps, "losses")
+        losses = losses[np.isfinite(losses).all(axis=1)]
+        if len(losses):
+            shares = np.array([found.shares(name, steps)[task] for task in found.names])
+            predicted[name], realised[name] = network.losses(shares / shares.sum()), losses.mean(axis=0)
+    return agreement(predicted, realised, found.names) if len(predicted) >= FEWEST else None
 
 
 def _compared(bench: _Bench, found: Evaluation, steps: int, progress: Progress) -> dict[str, tuple[Difference, ...]]:
@@ -181,7 +265,7 @@ def _compared(bench: _Bench, found: Evaluation, steps: int, progress: Progress) 
     reference = bench.settings.mixtures[0]
     compared, seen = {}, _views(bench.settings, bench.tasks)
     for measure in MEASURES:
-        values = {name: found.values(name, steps, measure) for name in found.mixtures}
+        values = {name: found.values(name, steps, measure) for name in found.compared}
         compared[str(measure)] = differences(values, seen, reference=reference)
     if bench.settings.harness is not None:
         compared["harness"] = _harness(bench, found, steps, bench.settings.harness, progress)
@@ -203,7 +287,7 @@ def _harness(
         name: np.array(
             [[scores.get(Run(name, steps, seed), {}).get(task, np.nan) for task in tasks] for seed in found.seeds]
         )
-        for name in found.mixtures
+        for name in found.compared
     }
     return differences(values, views(tasks, [""] * len(tasks)), reference=bench.settings.mixtures[0])
 

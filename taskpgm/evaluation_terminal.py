@@ -30,7 +30,7 @@ def print_report(report: Report) -> None:
     if len(found.seeds) == 1:
         print("One seed: no interval, and no claim. Another order of the examples may turn every sign; use more seeds.")
     else:
-        others = len(found.mixtures) - 1
+        others = len(found.compared) - 1
         print(
             f"mean [95 % interval over {len(found.seeds)} paired seeds]; * where the interval corrected for comparing"
             f" {others} mixtures (Bonferroni) excludes 0."
@@ -77,6 +77,15 @@ def _print_cost(report: Report) -> None:
         f"{report.evidence_examples / (steps * found.batch_size):.1f} runs of {steps} steps" for steps in found.budgets
     )
     print(
-        f"The experts behind ours were trained on {report.evidence_examples} examples in all, as much as {runs}: a gain"
-        " has to be worth that."
+        f"The experts behind all this were trained on {report.evidence_examples} examples in all, as much as {runs}: a"
+        " gain has to be worth that."
     )
+    for name, by_steps in report.short_runs.items():
+        spent = ", ".join(f"{examples} for {steps} steps" for steps, examples in by_steps.items())
+        print(f"{name} needed short runs as well, in examples: {spent}.")
+    for steps, told in report.forecasts.items():
+        square, rank, error = told.mean_r_squared, told.mean_rank_correlation, told.error.mean()
+        print(
+            f"Forecasts for {steps} steps, over {len(told.mixtures)} mixtures: r^2 {square:.2f} and rank correlation"
+            f" {rank:.2f} within tasks, off by {error:.3f} nats on average."
+        )

@@ -315,6 +315,29 @@ def test_shares_follow_the_sizes(bench: Any) -> None:
         mixtures_of(("ours",), bench[1])
 
 
+def test_published_rules_and_coverage_are_evaluated_with_what_they_cost(
+    call: Any, project: Path, tmp_path: Path
+) -> None:
+    os.symlink(project / "model", tmp_path / "model")
+    wanted = ["uniform", "coverage", "mixmin", "ado"]
+    config = write_config(tmp_path, evaluation={**EVALUATION, "steps": [10, 12], "mixtures": wanted})
+    code, printed, error = call("evaluate", config, "--seeds", "1", "--out", tmp_path / "out", "--json")
+    assert code == 0, error
+    report = json.loads(printed)
+    assert list(report["mixtures"]) == ["uniform"]
+    assert [each["steps"] for each in report["mixtures_at_budget"]] == [10, 12]
+    for each in report["mixtures_at_budget"]:
+        assert list(each["mixtures"]) == wanted[1:]
+        assert all(sum(shares.values()) == pytest.approx(1.0) for shares in each["mixtures"].values())
+    assert report["evidence_examples"] == 3 * 6 * 4
+    assert {(each["mixture"], each["examples"]) for each in report["short_runs"]} == {("ado", 4 * 3)}
+    assert [each["steps"] for each in report["forecasts"]] == [10, 12]
+    assert all(len(each["mixtures"]) == 4 for each in report["forecasts"])
+    code, printed, _ = call("evaluate", config, "--seeds", "1", "--out", tmp_path / "out")
+    assert "ado needed short runs as well" in printed
+    assert "Forecasts for 10 steps, over 4 mixtures" in printed
+
+
 @pytest.mark.parametrize(
     ("arguments", "changes", "message"),
     [
