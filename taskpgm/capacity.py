@@ -5,7 +5,7 @@ Let a task be drawn with probability p_i and a token from its expert's distribut
     I(p) = sum_c w_c [ H(sum_i p_i P_i(.|c)) - sum_i p_i H(P_i(.|c)) ]
 
 is concave in p, and its maximiser is the input of a channel's capacity (Shannon 1948). The energy -beta u'p - lam I(p)
-is minimised over the mixtures within the bounds. Where all experts are close, I(p) is about 2 p'Jp: Rao's quadratic
+is minimised over the mixtures of a feasible set. Where all experts are close, I(p) is about 2 p'Jp: Rao's quadratic
 entropy with the Jensen-Shannon divergences J is its pairwise surrogate; for two experts in equal parts, I is J itself.
 
     problem = CapacityMixture(predictions.log_probs, predictions.weights, names=predictions.names)
@@ -17,46 +17,45 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from taskpgm.checks import (
-    Bound,
-    array,
-    check_bounds_meet,
-    checked_bound,
-    checked_finite,
-    checked_names,
-    checked_scalar,
-)
+from taskpgm.checks import Bound, array, checked_finite, checked_names, checked_prior, checked_scalar
+from taskpgm.constraints import Constraint
 from taskpgm.divergences.jensen_shannon import normalised
+from taskpgm.energy import MixtureEnergy
+from taskpgm.feasible import FeasibleSet
 from taskpgm.types import FloatArray, InputError, readonly
+
+ENERGY_FIELDS = ("utility", "beta", "lam", "tau", "prior")
+FEASIBLE_FIELDS = ("lower", "upper", "constraints")
 
 
 @dataclass(frozen=True, eq=False, init=False)
-class CapacityMixture:
-    """-beta u'p - lam I(p) over the mixtures within the bounds.
+class CapacityMixture(MixtureEnergy):
+    """-beta u'p - lam I(p) + tau KL(p || q) over the mixtures of a feasible set.
 
     Args:
         log_probs: (n, C, V) natural logarithms of the experts' distributions.
         weights: (C,) context weights that are not negative; equal where not given.
         utility: (n,) u; 0 where not given.
-        names, beta, lam, lower, upper: as in TaskNetwork.
+        names, beta, lam, tau, prior, lower, upper, constraints: as in TaskNetwork.
 
     Raises:
         InputError: wrong sizes, values that are not finite, rows that are no distributions, repeated names, or bounds
-            that no mixture satisfies.
+            and constraints that no mixture satisfies.
     """
 
     probabilities: FloatArray
     weights: FloatArray
     utility: FloatArray
-    names: tuple[str, ...]
     beta: float
     lam: float
-    lower: FloatArray
-    upper: FloatArray
+    tau: float
+    prior: FloatArray
+    feasible: FeasibleSet
 
     def __init__(
         self,
@@ -67,8 +66,11 @@ class CapacityMixture:
         names: Sequence[str] = (),
         beta: float = 1.0,
         lam: float = 1.0,
+        tau: float = 0.0,
+        prior: ArrayLike | None = None,
         lower: Bound = 0.0,
         upper: Bound = 1.0,
+        constraints: Sequence[Constraint] = (),
     ) -> None:
         probabilities, w = normalised(log_probs, weights)
         n = len(probabilities)
@@ -76,27 +78,39 @@ class CapacityMixture:
         if len(u) != n:
             raise InputError(f"utility: {len(u)} numbers, but there are {n} experts.")
         named = checked_names(names, n)
+        object.__setattr__(self, "probabilities", readonly(probabilities.reshape(n, -1), np.float64))
+        object.__setattr__(self, "weights", readonly(np.repeat(w, probabilities.shape[2]), np.float64))
+        self._set(named, u, beta, lam, tau, prior)
+        object.__setattr__(self, "feasible", FeasibleSet(named, lower, upper, constraints))
+
+    def _set(
+        self, names: tuple[str, ...], utility: FloatArray, beta: float, lam: float, tau: float, prior: ArrayLike | None
+    ) -> None:
         fields = {
-            "probabilities": readonly(probabilities.reshape(n, -1), np.float64),
-            "weights": readonly(np.repeat(w, probabilities.shape[2]), np.float64),
-            "utility": checked_finite(u, "utility", named),
-            "names": named,
+            "utility": checked_finite(utility, "utility", names),
             "beta": checked_scalar(beta, "beta", -np.inf),
             "lam": checked_scalar(lam, "lam", 0.0),
-            "lower": checked_bound(lower, named, "lower", 0.0),
-            "upper": checked_bound(upper, named, "upper", 1.0),
+            "tau": checked_scalar(tau, "tau", 0.0),
+            "prior": checked_prior(prior, len(names)),
         }
         for field, value in fields.items():
             object.__setattr__(self, field, value)
-        check_bounds_meet(self.names, self.lower, self.upper)
 
-    def __len__(self) -> int:
-        return len(self.names)
+    def changed(self, **fields: Any) -> CapacityMixture:
+        """This problem with some of its constructor's arguments replaced; names and distributions stay."""
+        within = {name: fields.pop(name) for name in FEASIBLE_FIELDS if name in fields}
+        values = {name: getattr(self, name) for name in ENERGY_FIELDS} | fields
+        made = object.__new__(CapacityMixture)
+        object.__setattr__(made, "probabilities", self.probabilities)
+        object.__setattr__(made, "weights", self.weights)
+        made._set(self.names, array(values.pop("utility"), "utility", ndim=1), **values)
+        object.__setattr__(made, "feasible", self.feasible.changed(**within))
+        return made
 
     @property
     def relative_smoothness(self) -> float:
         """An L with E(q) <= E(p) + gradient'(q - p) + L KL(q || p): lam, by the chain rule of mutual information."""
-        return self.lam
+        return self.lam + self.tau
 
     @property
     def concavity(self) -> float:
@@ -132,17 +146,22 @@ class CapacityMixture:
         used = p > 0.0
         return float(p[used] @ self.divergences(p)[used])
 
-    def energy(self, mixture: ArrayLike) -> float:
-        """-beta u'p - lam I(p) in float64."""
-        p = np.asarray(mixture, dtype=np.float64)
+    def smooth(self, p: FloatArray) -> float:
+        """-beta u'p - lam I(p)."""
         return float(-self.beta * (self.utility @ p) - self.lam * self.information(p))
 
-    def gradient(self, mixture: ArrayLike) -> FloatArray:
-        """(n,) the gradient of the energy, up to a constant that is the same for all tasks."""
+    def smooth_gradient(self, p: FloatArray) -> FloatArray:
+        """(n,) -beta u - lam (divergences - 1); -inf for an expert that says what the mixture never does."""
         slope = -self.beta * self.utility
-        return np.asarray(slope if self.lam == 0.0 else slope - self.lam * self.divergences(mixture))
+        return np.asarray(slope if self.lam == 0.0 else slope - self.lam * (self.divergences(p) - 1.0))
 
-    def violation(self, mixture: ArrayLike) -> float:
-        """The largest amount by which p breaks a bound or the sum; 0 where it breaks none."""
-        p = np.asarray(mixture, dtype=np.float64)
-        return float(max(abs(p.sum() - 1.0), (self.lower - p).max(), (p - self.upper).max(), 0.0))
+    def smooth_hessian(self, p: FloatArray) -> FloatArray:
+        """(n, n) lam sum_c w_c P_i P_j / mean: positive semidefinite."""
+        mean = p @ self.probabilities
+        known = mean > 0.0
+        return np.asarray(self.lam * (self._weighted[:, known] / mean[known]) @ self.probabilities[:, known].T)
+
+    @property
+    def scale(self) -> float:
+        """1, or the largest utility term where that is larger."""
+        return max(1.0, abs(self.beta) * float(np.abs(self.utility).max()))

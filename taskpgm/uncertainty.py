@@ -92,6 +92,7 @@ class Spread:
             "interval": {name: ends.tolist() for name, ends in zip(self.network.names, interval, strict=True)},
             "at_floor": dict(zip(self.network.names, self.at_floor.tolist(), strict=True)),
             "undecided": list(self.undecided),
+            "rank_stability": None if np.isnan(self.rank_stability) else self.rank_stability,
             "probes_to_halve": self.probes_to_halve,
         }
 
@@ -161,11 +162,14 @@ def _chosen_again(drawn: TaskNetwork, rule: Rule, whole: TaskNetwork) -> TaskNet
 
 
 def _solved(network: TaskNetwork, others: Iterable[TaskNetwork]) -> Iterator[Solution]:
-    """Of a network and then of others of its kind, by the method that is fastest for many."""
-    row = itertools.chain([network], others)
-    if network.tau == 0.0 and network.only_bounds:
-        return (solve(each, PairwiseFrankWolfe()) for each in row)
-    return solve_many(row)
+    """Of a network and then of others near it, by the method that is fastest for many, from where the first ended."""
+    if network.tau > 0.0 or not network.only_bounds:
+        yield from solve_many(itertools.chain([network], others))
+        return
+    whole = solve(network, PairwiseFrankWolfe())
+    yield whole
+    near = PairwiseFrankWolfe(start=whole.point)
+    yield from (solve(each, near) for each in others)
 
 
 def _of_curves(evidence: object, network: TaskNetwork | CoverageNetwork, replicates: int, seed: int) -> Spread:

@@ -9,6 +9,7 @@ from evidence import random_log_probs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import BOUNDS, SEEDS, log_probabilities, random_bounds
+from test_constraints import random_constraints
 
 from taskpgm.capacity import CapacityMixture
 from taskpgm.divergences import jensen_shannon
@@ -27,7 +28,12 @@ def by_conic_program(problem: CapacityMixture) -> float:
     negentropies = (rows * np.log(np.where(rows > 0.0, rows, 1.0))) @ problem.weights
     information = problem.weights @ cp.entr(mixed) + negentropies @ p
     objective = -problem.beta * (problem.utility @ p) - problem.lam * information
-    program = cp.Problem(cp.Minimize(objective), [cp.sum(p) == 1, p >= problem.lower, p <= problem.upper])
+    if problem.tau > 0.0:
+        objective += problem.tau * cp.sum(cp.rel_entr(p, problem.prior))
+    allowed = [cp.sum(p) == 1, p >= problem.lower, p <= problem.upper]
+    allowed += [row.coefficients @ p <= row.limit for row in problem.halfspaces]
+    allowed += [cp.sum(cp.rel_entr(p, ball.centre)) <= ball.limit for ball in problem.balls]
+    program = cp.Problem(cp.Minimize(objective), allowed)
     program.solve(solver=cp.CLARABEL)
     return float(program.value)
 
@@ -75,6 +81,26 @@ def test_it_agrees_with_the_conic_program(n: int, seed: int, bounds: str, beta: 
     assert solution.energy == pytest.approx(by_conic_program(problem), abs=1e-5)
 
 
+@given(st.integers(3, 5), SEEDS, st.sampled_from(["group", "cost", "trust", "effective"]), st.sampled_from([0.0, 0.1]))
+@settings(max_examples=20)
+def test_constraints_are_kept_and_proved_by_mirror_descent(n: int, seed: int, kind: str, tau: float) -> None:
+    rng = np.random.default_rng(seed)
+    logs = random_log_probs(seed, n, 4, 5, 2.0, 0.0)
+    inside = 0.9 * rng.dirichlet(np.ones(n)) + 0.1 / n
+    names = [f"task {i}" for i in range(n)]
+    constraints = random_constraints(names, inside, [kind], seed)
+    problem = CapacityMixture(
+        logs, utility=rng.standard_normal(n), names=names, beta=0.1, lam=2.0, tau=tau, constraints=constraints
+    )
+    solution = solve(problem, MirrorDescent(), deadline=20.0)
+    assert solution.status is Status.optimal
+    assert problem.violation(solution.point) <= 1e-9
+    assert solution.gap <= 1e-8
+    assert solution.energy == pytest.approx(by_conic_program(problem), abs=1e-5)
+    looser = problem.changed(constraints=())
+    assert solve(looser, MirrorDescent()).bound <= solution.energy + 1e-9
+
+
 @given(log_probabilities(), SEEDS)
 @settings(max_examples=40)
 def test_information_is_what_it_says(logs: FloatArray, seed: int) -> None:
@@ -92,6 +118,10 @@ def test_information_is_what_it_says(logs: FloatArray, seed: int) -> None:
         slope = (problem.energy(p + step) - problem.energy(p - step)) / 2e-6
         gradient = problem.gradient(p)
         assert slope == pytest.approx(gradient[0] - gradient[-1], abs=1e-5)
+        bend = (problem.gradient(p + step) - problem.gradient(p - step)) / 2e-6
+        np.testing.assert_allclose(
+            problem.smooth_hessian(p) @ step / 1e-6, bend, atol=1e-3 * (1.0 + np.abs(bend).max())
+        )
 
 
 @given(log_probabilities())

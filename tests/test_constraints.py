@@ -125,6 +125,36 @@ def test_names_and_order_do_not_matter(network: TaskNetwork, seed: int) -> None:
     assert solved(other).energy == pytest.approx(solved(network).energy, abs=1e-8 * energy_scale(network))
 
 
+@given(constrained(kinds=("group", "cost")), SEEDS)
+@settings(max_examples=25)
+def test_a_task_split_in_two_keeps_its_total_in_any_feasible_set(network: TaskNetwork, seed: int) -> None:
+    """Two halves count as one wherever weights are added up; what counts tasks or has a prior is left out."""
+    n, task = len(network), int(np.random.default_rng(seed).integers(len(network)))
+    strict = network.similarity + 0.1 * np.eye(n)  # one minimiser only
+    whole = network.changed(similarity=strict, tau=0.0)
+    name, parts = network.names[task], [*range(n), task]
+    constraints: list[Constraint] = []
+    for each in network.constraints:
+        if isinstance(each, tp.Group):
+            extra = ("half",) if name in each.tasks else ()
+            constraints.append(tp.Group((*each.tasks, *extra), each.lower, each.upper, each.name))
+        elif isinstance(each, tp.CostBound):
+            constraints.append(tp.CostBound({**each.costs, "half": each.costs[name]}, each.most))
+    split = TaskNetwork(
+        whole.utility[parts],
+        strict[np.ix_(parts, parts)],
+        (*whole.names, "half"),
+        beta=whole.beta,
+        lam=whole.lam,
+        constraints=constraints,
+    )
+    one, two = solved(whole), solved(split)
+    assert two.energy == pytest.approx(one.energy, abs=1e-9 * energy_scale(whole))
+    merged = np.array(two.point[:n])
+    merged[task] += two.point[n]
+    np.testing.assert_allclose(merged, one.point, atol=1e-5)
+
+
 def test_a_task_split_in_two_keeps_its_total() -> None:
     similarity = np.array([[1.0, 0.5, 0.1], [0.5, 1.0, 0.2], [0.1, 0.2, 1.0]])
     whole = TaskNetwork([0.3, 0.1, 0.2], similarity, ("a", "b", "c"), constraints=[tp.Group(("a", "b"), upper=0.4)])

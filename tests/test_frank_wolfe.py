@@ -104,6 +104,18 @@ def test_many_exchanges_keep_the_slopes_and_the_bounds(n: int, seed: int, bounds
     assert made == 500 or certificate(dense, weights).gap <= 1e-8
 
 
+@given(networks(max_tasks=8), SEEDS)
+@settings(max_examples=40)
+def test_where_it_starts_does_not_matter(network: TaskNetwork, seed: int) -> None:
+    cold, slack = solve(network, PairwiseFrankWolfe()), 1e-8 * energy_scale(network)
+    for start in (feasible_mixtures(network, 1, seed)[0], np.array(cold.point), np.full(len(network), 2.0)):
+        warm = solve(network, PairwiseFrankWolfe(start=start))
+        assert warm.gap <= slack
+        assert warm.energy == pytest.approx(cold.energy, abs=slack)
+    again = solve(network, PairwiseFrankWolfe(start=np.array(cold.point)))
+    assert again.stats["exchanges"] <= max(10, cold.stats["exchanges"])
+
+
 def test_two_thousand_tasks_with_few_features() -> None:
     network = random_factored(2000, 16, 5, "lower", beta=0.05)
     solution = solve(network, PairwiseFrankWolfe())

@@ -116,6 +116,8 @@ def test_what_a_spread_says_by_hand() -> None:
     assert spread.ahead[1, 2] == 0.875
     assert spread.undecided == ("task 0", "task 1")
     assert spread.rank_stability == pytest.approx((1.0 + 1.0 + 0.8660254 + 0.5) / 4.0)
+    assert spread.as_dict()["rank_stability"] == spread.rank_stability
+    assert spread_of([[0.5, 0.5]], [0.5, 0.5]).as_dict()["rank_stability"] is None
     assert spread.interval(0.5)[0, 0] >= 0.5
     with pytest.raises(InputError, match="between 0 and 1"):
         spread.interval(1.0)

@@ -12,7 +12,7 @@ numbers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -25,6 +25,7 @@ from taskpgm.network import TaskNetwork
 from taskpgm.types import FloatArray, IntArray
 
 CURVATURE_TOLERANCE = 1e-10
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,14 @@ class PairwiseFrankWolfe(Method):
     """Stops where the certified gap is at most `gap`, relative to the slopes' size.
 
     working: how many tasks besides those between their bounds may exchange weight in one round. exchanges: at most how
-    many in a round. stats count both.
+    many in a round. stats count both. start: (n,) a mixture that is thought to be near the best one.
     """
 
     gap: float = 1e-10
     working: int = 256
     exchanges: int = 200_000
     rounds: int = 10_000
+    start: FloatArray | None = field(default=None, compare=False)
 
     name: ClassVar[str] = "pairwise-frank-wolfe"
     domain: ClassVar[Domain] = "mixture"
@@ -58,7 +60,7 @@ class PairwiseFrankWolfe(Method):
         return None
 
     def run(self, problem: TaskNetwork | FactoredNetwork, deadline: Deadline, seed: int) -> Answer:
-        p, _ = best_vertex(problem, -problem.gradient(np.full(len(problem), 1.0 / len(problem))))
+        p = self._start(problem)
         made, best_gap, stalled = 0, np.inf, 0
         for done in range(self.rounds):
             proof = certificate(problem, p)
@@ -74,6 +76,13 @@ class PairwiseFrankWolfe(Method):
                 return Answer(p, finished=False, stats=stats)
             made += self._round(problem, p, slope, proof.gap)
         return Answer(p, finished=False, message=f"stopped after {self.rounds} rounds", stats={"exchanges": made})
+
+    def _start(self, problem: TaskNetwork | FactoredNetwork) -> FloatArray:
+        """The mixture to start from if it is allowed, else the vertex that the slopes at the uniform one point to."""
+        near = self.start
+        if near is not None and near.shape == (len(problem),) and problem.violation(near) <= ROUNDING:
+            return np.clip(near, problem.lower, problem.upper)
+        return best_vertex(problem, -problem.gradient(np.full(len(problem), 1.0 / len(problem))))[0]
 
     def _round(self, problem: TaskNetwork | FactoredNetwork, p: FloatArray, slope: FloatArray, gap: float) -> int:
         """Exchange weight within a working set, in place; returns how many exchanges were made."""
