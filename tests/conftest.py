@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# One thread: on problems this small, threads that wait for each other cost many times what they bring. Set before any
+# library reads it, and inherited by every process that a test starts.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 settings.register_profile(
     "taskpgm", deadline=None, derandomize=True, max_examples=40, suppress_health_check=[HealthCheck.too_slow]

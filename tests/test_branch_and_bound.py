@@ -12,7 +12,7 @@ from oracles import level_points
 from strategies import SEEDS, levels_networks
 
 import taskpgm as tp
-from taskpgm.inference import BranchAndBound
+from taskpgm.inference import BranchAndBound, branch_and_bound, branch_tree
 from taskpgm.inference.branch_kernels import (
     bound_at,
     certain_pairs,
@@ -50,6 +50,28 @@ def test_it_agrees_with_enumeration_on_indefinite_and_tied_energies(seed: int) -
     found, exact = tp.solve(problem, BranchAndBound()), tp.solve(problem, tp.Exhaustive())
     assert found.status is tp.Status.optimal
     assert found.energy == pytest.approx(exact.energy, abs=1e-9)
+
+
+@pytest.mark.parametrize("few", [0, 3, 200])
+@pytest.mark.parametrize("seed", range(12))
+def test_better_splits_on_the_way_lose_no_point_and_no_tie(
+    seed: int, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Selections, many of them tied, on which the split is changed after every few boxes; some searches go on."""
+    monkeypatch.setattr(branch_and_bound, "FIRST_BOXES", 2)
+    monkeypatch.setattr(branch_and_bound, "STEPS_BETWEEN_SPLITS", 2)
+    monkeypatch.setattr(branch_tree, "FEW_WAITING", few)
+    monkeypatch.setattr(branch_tree, "SECONDS_PER_CALL", 1e-6)
+    rng = np.random.default_rng(seed)
+    entries = rng.integers(0, 3, size=(11, 11)).astype(float)
+    network = TaskNetwork(rng.integers(0, 2, size=11), entries + entries.T, beta=0.5)
+    problem = network.levels(int(rng.integers(3, 7)), cap=1)
+    found, exact = tp.solve(problem, BranchAndBound(count_ties=True)), tp.solve(problem, tp.Exhaustive())
+    assert found.status is tp.Status.optimal
+    assert found.stats["steps"] > 0
+    assert found.energy == pytest.approx(exact.energy, abs=1e-12)
+    assert found.bound <= exact.energy
+    assert found.ties == exact.ties
 
 
 def tree_with_split(problem: LevelsNetwork, seed: int) -> Tree:
