@@ -8,19 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import DEMO
 
 import taskpgm as tp
 
 COPIES = ("copy", "echo", "same", "dupl")
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The demo's folder, and what it printed."""
-    folder = tmp_path_factory.mktemp("demo")
-    command = [sys.executable, "-m", "taskpgm", "demo"]
-    printed = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
-    return folder / "taskpgm-demo", printed
 
 
 def test_interchangeable_tasks_share_one_tasks_place(demo: tuple[Path, str]) -> None:
@@ -59,13 +51,12 @@ def test_killed_ten_times_the_demo_ends_with_the_same_bytes(demo: tuple[Path, st
     import random
 
     moments = random.Random(1)
-    command = [sys.executable, "-m", "taskpgm", "demo"]
     for _ in range(10):
-        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(DEMO, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             process.wait(timeout=moments.uniform(3.0, 12.0))
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    subprocess.run(DEMO, cwd=tmp_path, check=True, capture_output=True)
     assert (tmp_path / "taskpgm-demo" / "mixture.json").read_bytes() == (demo[0] / "mixture.json").read_bytes()
