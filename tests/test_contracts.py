@@ -277,18 +277,14 @@ def test_names_and_order_of_the_nodes_do_not_matter(method: Method, name: str) -
     assert answered(method, moved).energy == pytest.approx(oracle, abs=1e-7 * max(1.0, abs(oracle)))
 
 
-TASK_NETWORKS = (
-    "full_rank",
-    "exponential_kernel",
-    "bounded",
-    "levels: full_rank",
-    "levels: three of six",
-    "levels: capped",
-)
+OF_TASKS = {
+    "mixture": ("full_rank", "exponential_kernel", "bounded"),
+    "levels": ("levels: full_rank", "levels: three of six", "levels: capped"),
+}
+ON_TASKS = [(method, name) for method in METHODS for name in OF_TASKS.get(method.domain, ())]
 
 
-@pytest.mark.parametrize("name", TASK_NETWORKS)
-@pytest.mark.parametrize("method", [m for m in METHODS if m.domain != "pairwise"], ids=lambda method: method.name)
+@pytest.mark.parametrize(("method", "name"), ON_TASKS, ids=[f"{method.name}-{name}" for method, name in ON_TASKS])
 def test_a_similarity_common_to_all_and_the_unit_of_energy_change_no_answer(method: Method, name: str) -> None:
     """S + c adds lam c / 2 to the energy of every mixture."""
     problem, _ = problem_and_oracle(name)

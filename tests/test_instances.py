@@ -12,9 +12,9 @@ from taskpgm.inference import METHODS, Method, SwapSearch, Toulbar2, solve
 from taskpgm.judge import gap_tolerance
 from taskpgm.types import Status
 
-# Ten seconds together; the branch and bound proofs of both are tested elsewhere too.
+# The second kind of proof takes ten seconds and more.
 LONG = ("hamming6-4 Motzkin-Straus", "GKD-b_16_n50_m15")
-# Known by Motzkin and Straus's theorem from the clique of 16, which is proved; on levels no method here proves it alone.
+# Known by Motzkin and Straus's theorem from the clique of 16, which is proved; no method alone proves it on levels.
 OPEN = "MANN_a9 Motzkin-Straus"
 
 
