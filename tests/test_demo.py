@@ -34,6 +34,16 @@ def test_the_networks_couplings_show_the_planted_families(demo: tuple[Path, str]
     assert network.utility[index["copy"]] > network.utility[index["addn"]]
 
 
+def test_the_base_model_is_small_and_loads_with_its_tokenizer(demo: tuple[Path, str]) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    (base,) = (demo[0] / "base").iterdir()
+    model = AutoModelForCausalLM.from_pretrained(base)
+    assert 80_000 <= sum(parameter.numel() for parameter in model.parameters()) <= 100_000
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    assert tokenizer.decode(tokenizer("sort:dcba=abcd")["input_ids"]) == "sort:dcba=abcd"
+
+
 def test_the_demo_ends_with_a_table_and_a_proof(demo: tuple[Path, str]) -> None:
     folder, printed = demo
     for name in tp.demo_suite().names:
