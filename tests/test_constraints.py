@@ -76,7 +76,7 @@ def solved(network: TaskNetwork) -> Solution:
 
 
 @given(constrained())
-@settings(max_examples=120)
+@settings(max_examples=80)
 def test_the_mixture_is_feasible_and_proved_in_exact_arithmetic(network: TaskNetwork) -> None:
     solution = solved(network)
     scale = energy_scale(network)
@@ -199,7 +199,7 @@ def moved(constraint: Constraint, row: str, step: float) -> Constraint:
 
 
 @given(constrained(kinds=("group", "cost", "trust", "effective")))
-@settings(max_examples=60)
+@settings(max_examples=25)
 def test_prices_are_finite_differences(network: TaskNetwork) -> None:
     solution = solved(network)
     bill = tp.prices(network, solution)
@@ -251,7 +251,7 @@ def test_where_nothing_binds_it_is_said() -> None:
 
 
 @given(constrained(kinds=("group", "cost", "trust", "effective")))
-@settings(max_examples=30)
+@settings(max_examples=12)
 def test_explanations_add_up_to_the_energy(network: TaskNetwork) -> None:
     solution = solved(network)
     reasons = [tp.explain(network, solution, name) for name in network.names]
@@ -265,7 +265,7 @@ def test_explanations_add_up_to_the_energy(network: TaskNetwork) -> None:
 
 
 @given(SEEDS, st.sampled_from(["group", "cost", "trust"]))
-@settings(max_examples=25)
+@settings(max_examples=12)
 def test_derivatives_under_constraints_are_finite_differences(seed: int, kind: str) -> None:
     plain = random_network(5, seed, "full_rank", beta=0.3)
     inside = 0.8 * np.random.default_rng(seed).dirichlet(np.full(5, 3.0)) + 0.04

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from functools import cache
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -35,7 +35,20 @@ from strategies import (
 
 from taskpgm.capacity import CapacityMixture
 from taskpgm.coverage import CoverageNetwork
-from taskpgm.inference import METHODS, Answer, Deadline, Exhaustive, Method, SimplexQP, solve
+from taskpgm.inference import (
+    METHODS,
+    Answer,
+    BranchAndBound,
+    Deadline,
+    Exhaustive,
+    Method,
+    SimplexQP,
+    SwapSearch,
+    branch_tree,
+    solve,
+)
+from taskpgm.inference.branch_tree import Tree
+from taskpgm.inference.method import Domain
 from taskpgm.judge import FEASIBILITY_TOLERANCE, Certificate, Problem, certificate, gap_tolerance, judge
 from taskpgm.levels import LevelsNetwork
 from taskpgm.network import TaskNetwork
@@ -282,6 +295,32 @@ def test_names_and_order_of_the_nodes_do_not_matter(method: Method, name: str) -
     assert answered(method, moved).energy == pytest.approx(oracle, abs=1e-7 * max(1.0, abs(oracle)))
 
 
+OF_TASKS = {
+    "mixture": ("full_rank", "exponential_kernel", "bounded"),
+    "levels": ("levels: full_rank", "levels: three of six", "levels: capped"),
+}
+ON_TASKS = [(method, name) for method in METHODS for name in OF_TASKS.get(method.domain, ())]
+
+
+@pytest.mark.parametrize(("method", "name"), ON_TASKS, ids=[f"{method.name}-{name}" for method, name in ON_TASKS])
+def test_a_similarity_common_to_all_and_the_unit_of_energy_change_no_answer(method: Method, name: str) -> None:
+    """S + c adds lam c / 2 to the energy of every mixture."""
+    problem, _ = problem_and_oracle(name)
+    solution = answered(method, problem)
+    network = problem if isinstance(problem, TaskNetwork) else problem.network  # type: ignore[union-attr]
+    slack = 1e-6 * energy_scale(network)
+    common = network.changed(similarity=network.similarity + 0.7)
+    larger = network.changed(utility=4.0 * network.utility, similarity=4.0 * network.similarity)
+    assert answered(method, as_problem(common, problem)).energy - 0.35 * network.lam == pytest.approx(
+        solution.energy, abs=slack
+    )
+    assert 0.25 * answered(method, as_problem(larger, problem)).energy == pytest.approx(solution.energy, abs=slack)
+
+
+def as_problem(network: TaskNetwork, like: Problem) -> Problem:
+    return network.levels(like.quanta, like.cap) if isinstance(like, LevelsNetwork) else network
+
+
 @pytest.mark.parametrize("name", ["pairwise: loops", "pairwise: budget", "free: three levels"])
 @pytest.mark.parametrize("method", [method for method in PAIRWISE if method.exact], ids=lambda method: method.name)
 def test_evidence_is_conditioning(method: Method, name: str) -> None:
@@ -309,7 +348,7 @@ class Planted(Method):
     """A method whose answer is given by a function of the problem."""
 
     name: ClassVar[str] = "planted"
-    domain: ClassVar[Literal["mixture", "levels"]] = "mixture"
+    domain: ClassVar[Domain] = "mixture"
     exact: ClassVar[bool] = True
     answer: ClassVar[Callable[[Any], Answer]]
 
@@ -353,7 +392,33 @@ def poor_levels(levels: LevelsNetwork) -> Any:
     return max(points, key=levels.energy)
 
 
-NETWORK, LEVELS = "full_rank", "levels: full_rank"
+def best_states(network: PairwiseNetwork) -> Any:
+    return np.array(solve(network, Exhaustive()).point)
+
+
+def poor_states(network: PairwiseNetwork) -> Any:
+    """Of all allowed assignments the one whose energy is the median."""
+    points = sorted(pairwise_points(network), key=network.energy)
+    return np.array(points[len(points) // 2])
+
+
+def dropped_factor(network: PairwiseNetwork) -> Answer:
+    """The best states without the pair whose energies differ most."""
+    widest = max(range(len(network.edges)), key=lambda e: float(np.ptp(network.tables[e])))
+    rest = [factor for factor in factors_of(network) if list(factor[0]) != network.edges[widest].tolist()]
+    return Answer(best_states(remade(network, rest, network.constant)))
+
+
+def without_budget(network: PairwiseNetwork) -> Answer:
+    return Answer(best_states(PairwiseNetwork.from_factors(network.states.tolist(), factors_of(network))))
+
+
+def forbidden_pair(network: PairwiseNetwork) -> Answer:
+    """Methods see forbidden pairs as very dear ones."""
+    return Answer(np.array(max(pairwise_points(network), key=network.energy)))
+
+
+NETWORK, LEVELS, PAIRS = "full_rank", "levels: full_rank", "pairwise: loops"
 DRIVER_CATCHES: dict[str, tuple[str, Method, str]] = {
     "sum is 1.001": (NETWORK, planted("mixture", lambda n: Answer(1.001 * best_mixture(n))), "feasible set"),
     "negative weight": (NETWORK, planted("mixture", lambda n: Answer(np.array([1.2, -0.2, 0, 0, 0]))), "feasible set"),
@@ -373,6 +438,9 @@ DRIVER_CATCHES: dict[str, tuple[str, Method, str]] = {
         planted("levels", lambda x: Answer(best_levels(x), x.energy(best_levels(x)) + 1e-6)),
         "lower bound",
     ),
+    "budget forgotten": ("pairwise: budget", planted("pairwise", without_budget), "feasible set"),
+    "forbidden pair": ("pairwise: forbidden", planted("pairwise", forbidden_pair), "forbids"),
+    "state beyond the last": (PAIRS, planted("pairwise", lambda n: Answer(np.array(n.states))), "feasible set"),
     "bound is nan": (LEVELS, planted("levels", lambda x: Answer(best_levels(x), np.nan)), "lower bound"),
 }
 CONTRACT_CATCHES: dict[str, tuple[str, Method, str]] = {
@@ -384,6 +452,14 @@ CONTRACT_CATCHES: dict[str, tuple[str, Method, str]] = {
     "bound a little too high": (
         LEVELS,
         planted("levels", lambda x: Answer(poor_levels(x), x.energy(best_levels(x)) + 1e-6)),
+        "the bound is not above",
+    ),
+    "dropped factor": (PAIRS, planted("pairwise", dropped_factor), "exact methods"),
+    "sign of all factors": (PAIRS, planted("pairwise", lambda n: Answer(best_states(n.scaled(-1.0)))), "exact methods"),
+    "stale states": (PAIRS, planted("pairwise", lambda n: Answer(poor_states(n))), "exact methods"),
+    "bound of states a little too high": (
+        PAIRS,
+        planted("pairwise", lambda n: Answer(poor_states(n), n.energy(best_states(n)) + 1e-6)),
         "the bound is not above",
     ),
     "own energy as the bound": (
@@ -411,6 +487,31 @@ def test_the_contract_catches_planted_bugs(bug: str) -> None:
     assert any(law in each for each in broken), (solution, broken)
     if method.domain == "mixture":  # there the certificate is the driver's own: no false claim survives
         assert solution.status is not Status.optimal
+
+
+def test_a_stale_incumbent_of_branch_and_bound_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The search starts from a poor point; with the bug it finds better energies and forgets their points."""
+    problem, oracle = problem_and_oracle(LEVELS)
+    monkeypatch.setattr(SwapSearch, "run", lambda self, levels, deadline, seed: Answer(poor_levels(levels)))
+    assert broken_laws(BranchAndBound(), problem, oracle)[1] == []
+    monkeypatch.setattr(Tree, "_adopt", lambda self, incumbent, before: None)
+    solution, broken = broken_laws(BranchAndBound(), problem, oracle)
+    assert any("exact methods" in law for law in broken)
+    assert solution.status is not Status.optimal
+
+
+def test_a_curvature_claimed_too_high_by_branch_and_bound_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Couplings that are not made convex give bounds above energies, and prune the best point."""
+    problems = [random_network(10, seed, "indefinite").levels(5, cap=1) for seed in range(20)]
+    oracles = [min(level_energies(problem)) for problem in problems]
+    monkeypatch.setattr(SwapSearch, "run", lambda self, levels, deadline, seed: Answer(poor_levels(levels)))
+
+    def broken() -> list[list[str]]:
+        return [broken_laws(BranchAndBound(), *each)[1] for each in zip(problems, oracles, strict=True)]
+
+    assert not any(broken())
+    monkeypatch.setattr(branch_tree, "least_eigenvalue", lambda matrix: 0.0)
+    assert any(broken())
 
 
 def test_a_mixture_methods_own_bound_is_not_used() -> None:

@@ -8,19 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import DEMO
 
 import taskpgm as tp
 
 COPIES = ("copy", "echo", "same", "dupl")
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The demo's folder, and what it printed."""
-    folder = tmp_path_factory.mktemp("demo")
-    command = [sys.executable, "-m", "taskpgm", "demo"]
-    printed = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
-    return folder / "taskpgm-demo", printed
 
 
 def test_interchangeable_tasks_share_one_tasks_place(demo: tuple[Path, str]) -> None:
@@ -42,6 +34,16 @@ def test_the_networks_couplings_show_the_planted_families(demo: tuple[Path, str]
     assert network.utility[index["copy"]] > network.utility[index["addn"]]
 
 
+def test_the_base_model_is_small_and_loads_with_its_tokenizer(demo: tuple[Path, str]) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    (base,) = (demo[0] / "base").iterdir()
+    model = AutoModelForCausalLM.from_pretrained(base)
+    assert 80_000 <= sum(parameter.numel() for parameter in model.parameters()) <= 100_000
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    assert tokenizer.decode(tokenizer("sort:dcba=abcd")["input_ids"]) == "sort:dcba=abcd"
+
+
 def test_the_demo_ends_with_a_table_and_a_proof(demo: tuple[Path, str]) -> None:
     folder, printed = demo
     for name in tp.demo_suite().names:
@@ -59,13 +61,12 @@ def test_killed_ten_times_the_demo_ends_with_the_same_bytes(demo: tuple[Path, st
     import random
 
     moments = random.Random(1)
-    command = [sys.executable, "-m", "taskpgm", "demo"]
     for _ in range(10):
-        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(DEMO, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             process.wait(timeout=moments.uniform(3.0, 12.0))
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    subprocess.run(DEMO, cwd=tmp_path, check=True, capture_output=True)
     assert (tmp_path / "taskpgm-demo" / "mixture.json").read_bytes() == (demo[0] / "mixture.json").read_bytes()

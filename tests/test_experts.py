@@ -12,7 +12,7 @@ from tiny import save_model, write_tasks
 
 import taskpgm as tp
 from taskpgm import experts as experts_module
-from taskpgm.base import load_model, load_tokenizer, locate_base
+from taskpgm.base import load_model, load_tokenizer, locate_base, torch_threads
 from taskpgm.experts import Experts, tokenize_for, training_sequence
 from taskpgm.forward import context_log_probs, task_losses
 from taskpgm.tokens import TokenExample, make_probes
@@ -204,12 +204,24 @@ def test_equal_tasks_share_an_expert_and_are_at_distance_zero(tmp_path: Path) ->
 
 
 def test_other_libraries_threads_do_not_reach_the_weights(
-    trained: Experts, tasks: TaskSet, model: Path, tmp_path: Path
+    tasks: TaskSet, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """numba's parallel kernels change the number of threads that torch would use, and with it the last digits."""
-    tp.estimate_affinity(tp.predict(trained, tasks, PROBES))
-    again = tp.train_experts(tasks, model, tmp_path, training=TRAINING, probes=PROBES)
-    for one, two in zip(again.directories, trained.directories, strict=True):
+    import torch
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    used: set[int] = set()
+
+    def note_threads(*report: object) -> None:
+        used.add(torch.get_num_threads())
+
+    short, runs = TRAINING.model_copy(update={"steps": 2}), []
+    for left_behind in (1, 2):
+        with torch_threads(left_behind):
+            out = tmp_path / str(left_behind)
+            runs.append(tp.train_experts(tasks, model, out, training=short, probes=PROBES, progress=note_threads))
+    assert used == {1}
+    for one, two in zip(runs[0].directories, runs[1].directories, strict=True):
         assert (one / "model.safetensors").read_bytes() == (two / "model.safetensors").read_bytes()
         assert (one / "curve.json").read_bytes() == (two / "curve.json").read_bytes()
 

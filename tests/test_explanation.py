@@ -40,7 +40,7 @@ def changed(
 
 
 @given(networks(max_tasks=6, taus=TAUS))
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_explanations_add_up_to_the_energy(network: TaskNetwork) -> None:
     solution = solved(network)
     reasons = [explain(network, solution, name) for name in network.names]
@@ -64,7 +64,7 @@ def strictly(network: TaskNetwork, found: Sensitivity) -> bool:
 
 
 @given(SEEDS, st.sampled_from(["full_rank", "exponential_kernel"]), st.sampled_from(TAUS), st.booleans())
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_derivatives_are_finite_differences(seed: int, kind: str, tau: float, bounded: bool) -> None:
     network = random_network(5, seed, kind, tau=tau, bounds="both" if bounded else "none", beta=0.3)
     found = sensitivity(network, solved(network))

@@ -83,7 +83,7 @@ def test_killed_at_random_moments_a_run_ends_with_the_same_bytes(project: Path) 
     moments = random.Random(0)
     out = project / "killed"
     kills = 0
-    for _ in range(3):
+    for _ in range(2):
         process = subprocess.Popen(
             command("run", project / "run.yaml", "--out", out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -85,8 +87,24 @@ def test_every_snippet_runs(workplace: Path, monkeypatch: pytest.MonkeyPatch) ->
         exec(compile(snippet, "README.md", "exec"), names)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_first_command_installs_and_ends_with_a_certified_mixture(tmp_path: Path) -> None:
+    """In a folder with nothing but the project's own files, and with a package index."""
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in tracked.rstrip("\0").split("\0"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    command = next(line for line in shell_commands() if line.endswith("taskpgm demo"))
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Certified: no feasible mixture" in done.stdout
+    assert (tmp_path / "taskpgm-demo" / "mixture.json").is_file()
+
+
 def test_installation_commands_name_what_exists() -> None:
-    """Installing takes minutes and a package index: .ci/run does it, with the very command of the README."""
+    """Installing takes minutes and a package index: .ci/run and a slow test do it, with the very commands here."""
     install, test = [line for line in shell_commands() if line.startswith("python -m venv")]
     assert install.endswith(".venv/bin/taskpgm demo")
     assert "'.[train]'" in install
@@ -95,5 +113,7 @@ def test_installation_commands_name_what_exists() -> None:
     assert "README.md" in (ROOT / ".ci" / "run").read_text()
     for line in (install, test):
         assert "-c constraints.txt" in line
-    for path in re.findall(r"`python (benchmarks/\w+\.py)", README):
+    named = re.findall(r"`python (benchmarks/\w+\.py)", README)
+    assert named
+    for path in named:
         assert (ROOT / path).is_file()

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from oracles import least_pairwise_energy
+from scripts import benchmark
 from strategies import random_network, random_pairwise
 
 from taskpgm.inference import Toulbar2, solve
@@ -133,6 +134,14 @@ thread.join()
         for solution in pool.map(lambda network: solve(network, Toulbar2()), [three(), three()]):
             assert solution.status is Status.optimal
             assert solution.energy == pytest.approx(0.8, abs=1e-12)
+
+
+def test_sixty_tasks_without_a_budget_are_proved_in_five_seconds() -> None:
+    network = benchmark("inference").make_network(60, False, "random", 0, beta=16.0)
+    solution = solve(network.levels(None, cap=1), Toulbar2(), deadline=5.0)
+    assert solution.status is Status.optimal
+    assert solution.point is not None
+    assert 0 < solution.point.sum() < 60
 
 
 def test_a_budget_is_a_linear_constraint_and_no_penalty() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from evidence import make_predictions
 from hypothesis import given, settings
-from loading import benchmark
+from scripts import benchmark
 from strategies import SEEDS
 
 from taskpgm.affinity import estimate_affinity, evidence_blocks
@@ -57,7 +57,7 @@ def test_a_draw_is_the_affinity_of_the_repeated_contexts(seed: int) -> None:
 
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
-    assert 0.85 <= SIMULATION.coverage(repetitions=20, replicates=150) <= 1.0
+    assert 0.85 <= SIMULATION.coverage(repetitions=20, replicates=100) <= 1.0
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ FIRST_CAPACITY = 64
 SECONDS_PER_CALL = 0.03
 BEST_FIRST_NUMBERS = 20_000_000  # waiting boxes times tasks, beyond which memory is saved by going depth-first only
 WORTH_SHRINKING = 0.95
+FEW_WAITING = 200  # boxes: a search that has got so far is not thrown away for a better split
 
 
 class Tree:
@@ -60,8 +61,8 @@ class Tree:
     def try_split(self, remainder: FloatArray, diagonal: FloatArray) -> float:
         """Bound and tighten the whole box with C = pairs - remainder - diag(diagonal); by how much its bound rose.
 
-        C is made convex by whatever more has to go off its diagonal. Where the bound rose, the search starts anew with
-        this split.
+        C is made convex by whatever more has to go off its diagonal. Where the bound rose, the search goes on with this
+        split: anew, or where few boxes wait, with those.
         """
         coupling = self.pairs - remainder - np.diag(diagonal)
         coupling -= least_eigenvalue(coupling) * np.eye(len(coupling))
@@ -71,7 +72,8 @@ class Tree:
         gained, self.floor = bound - self.floor, max(bound, self.floor)
         if gained > 0.0:
             self.coupling, self.remainder, self.nodes, self.point = coupling, remainder, nodes, point
-            self._start_anew()
+            if not 0 < self.waiting <= FEW_WAITING or self.floor >= self.energy - self.tolerance:
+                self._start_anew()
         return gained
 
     def drop_tasks(self) -> IntArray | None:
@@ -119,6 +121,8 @@ class Tree:
             values,
             slopes,
         )
+        if self.energy < energy - self.tie:
+            self.ties = 0
         self._adopt(incumbent, energy)
         return bound, point
 

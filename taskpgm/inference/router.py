@@ -1,6 +1,6 @@
 """Which method to use for a problem, and why.
 
-The limits are crossovers measured by `python benchmarks/inference.py --crossovers`, on the side where being wrong costs
+The limits are crossovers measured by `python benchmarks/inference.py crossovers`, on the side where being wrong costs
 seconds, not the answer.
 
     choice = best_method(network.levels(quanta=10))
