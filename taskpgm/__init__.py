@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from taskpgm.factored import FactoredNetwork
     from taskpgm.forecasting import forecast
     from taskpgm.formats import read_network, write_network
+    from taskpgm.global_search import global_solution
     from taskpgm.inference import (
         MARGINAL_METHODS,
         METHODS,
@@ -70,6 +71,7 @@ _HOME = {
     "experts": ("train_experts",),
     "explanation": ("explain", "sensitivity"),
     "factored": ("FactoredNetwork",),
+    "global_search": ("global_solution",),
     "formats": ("read_network", "write_network"),
     "forecasting": ("forecast",),
     "inference": (
@@ -150,6 +152,7 @@ __all__ = [
     "fit_curves",
     "forecast",
     "from_pgmpy",
+    "global_solution",
     "jensen_shannon",
     "judge",
     "load_tasks",

@@ -100,6 +100,14 @@ def solve(
             " mixture nearest to the prior with that share of the utility.",
         ),
     ] = None,
+    indefinite: Annotated[
+        str,
+        typer.Option(
+            metavar="WAY",
+            help="What to do with similarities that are not positive semidefinite: refuse; shift or project, and say"
+            " how far off the energy can be; or global, a search with a bound.",
+        ),
+    ] = "refuse",
     plot_path: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Draw weights along all trade-offs, and this one: .png, .svg or .pdf."),
@@ -108,8 +116,7 @@ def solve(
 ) -> None:
     """Only the mathematics: a certified mixture from your own similarities and utilities."""
     from taskpgm.choice import Rule, apply_rule, path_of
-    from taskpgm.inference import SimplexQP
-    from taskpgm.inference import solve as solve_network
+    from taskpgm.indefinite import Treatment
     from taskpgm.mixture import Mixture
     from taskpgm.plots import check_ending, save_trade_off
     from taskpgm.shadow_prices import prices
@@ -130,12 +137,18 @@ def solve(
     details: dict[str, Any] = {"settings": settings}
     if feasible is not None:
         network, settings["feasible"] = _constrained(network, feasible)
-    whole, chosen = network, None
+    treated = Treatment.of(network, indefinite)
+    network = whole = treated.network
+    chosen = None
+    if treated.how == "global" and (rule is not None or plot_path is not None):
+        raise InputError("--indefinite global finds no path of trade-offs: leave --choose and --plot-path out.")
     if rule is not None:
         chosen = apply_rule(network, rule)
         network, details["choice"] = chosen.network, chosen.as_dict()
         settings |= {"rho": None, "beta": network.beta, "lam": network.lam, "tau": network.tau}
-    solution = solve_network(network, SimplexQP())
+    solution = treated.solve(network)
+    if treated.how != "refuse":
+        details["indefinite"] = treated.as_dict(solution)
     if feasible is not None and solution.point is not None:
         details["constraints"] = prices(network, solution).as_dict()
     mixture = Mixture.from_solution(network, solution, details=details)

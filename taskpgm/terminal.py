@@ -148,6 +148,8 @@ def _print_pairwise(mixture: Mixture, network: TaskNetwork) -> None:
     utility = mixture.details.get("utility", "supplied")
     similarity = mixture.details.get("similarity", "supplied")
     print(f"Energy: utility {utility}, similarity {similarity}, {_terms(network)}, every weight at least {least:.4g}.")
+    if "indefinite" in mixture.details:
+        print(f"Beware: {mixture.details['indefinite']['text']}.")
     choice = mixture.details.get("choice")
     if choice:
         print(f"Chosen by rule: {choice['text']}.")

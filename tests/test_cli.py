@@ -233,6 +233,19 @@ def test_solve_keeps_a_feasible_set_from_a_file(call: Call, tables: list[str], t
     assert "did you mean 'groups'?" in one_line(call("solve", *tables, "--feasible", path))
 
 
+@pytest.mark.parametrize(
+    ("way", "done"), [("shift", "shifted"), ("project", "projected"), ("global", "searched globally")]
+)
+def test_what_to_do_with_indefinite_similarities_is_asked(call: Call, tables: list[str], way: str, done: str) -> None:
+    path = Path(tables[1])
+    path.write_text(S.replace("0.9", "1.9"), encoding="utf-8")
+    assert "not convex" in one_line(call("solve", *tables))
+    code, printed, _ = call("solve", *tables, "--indefinite", way)
+    assert code == 0
+    assert f"{done}: the least energy of your numbers lies between" in printed
+    assert "expected refuse, shift, project, global" in one_line(call("solve", *tables, "--indefinite", "hope"))
+
+
 def test_solve_chooses_by_rule_reports_it_and_draws_the_path(call: Call, tables: list[str], tmp_path: Path) -> None:
     out, picture = tmp_path / "mixture.json", tmp_path / "path.svg"
     code, printed, error = call(

@@ -41,7 +41,8 @@ class SimplexQP(Method):
         if problem.lam > 0.0 and problem.curvature < -CONVEXITY_TOLERANCE * scale:
             return (
                 f"the energy is not convex: S has the eigenvalue {problem.curvature:.3g} on the sum-zero subspace;"
-                " use a positive semidefinite similarity, or levels and an exact method"
+                " use a positive semidefinite similarity (shift or project it), levels and an exact method, or"
+                " tp.global_solution"
             )
         return None
 
