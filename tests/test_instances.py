@@ -102,6 +102,6 @@ def test_no_method_claims_another_answer(found: dict[str, Any]) -> None:
     """All methods on three small instances: what is proved is the known answer, and nothing is below it."""
     for name in ("merlin_simple5", "GKD-b_1_n25_m2", "gka1b"):
         for method in METHODS:
-            record = INSTANCES.run(found[name], method, 2.0)
+            record = INSTANCES.run(found[name], method, 1.0)
             assert record["status"] != Status.failed.name, record
             assert record["reached"] or not record["proved"], record
