@@ -3,6 +3,7 @@
     python benchmarks/mixtures.py run --out runs/study --seeds 100-109 --steps 125 250 --jobs 2
     python benchmarks/mixtures.py collect --out runs/study --to benchmarks/results/mixtures/study.jsonl
     python benchmarks/mixtures.py report benchmarks/results/mixtures/study.jsonl
+    python benchmarks/mixtures.py summary benchmarks/results/mixtures/study.jsonl --to taskpgm/study.json
 
 What is compared, and how, was written down before the first run: benchmarks/results/mixtures/PLAN.md. `run` goes on
 where it stopped; each suite and seed is one process with one thread. A mixture that fails stays in the record.
@@ -213,8 +214,18 @@ def record_path(out: Path, suite: str, seed: int, more: bool) -> Path:
 
 def collect(arguments: argparse.Namespace) -> None:
     paths = sorted((arguments.out / "records").glob("*.json"))
-    write_atomic(arguments.to, "".join(canonical_json(read_json(path)) + "\n" for path in paths).encode())
+    lines = [canonical_json(rounded(read_json(path))) + "\n" for path in paths]
+    write_atomic(arguments.to, "".join(lines).encode())
     print(f"{len(paths)} records in {arguments.to}")
+
+
+def rounded(value: Any) -> Any:
+    """The same record with six digits: a small file."""
+    if isinstance(value, dict):
+        return {key: rounded(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [rounded(each) for each in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def main() -> None:
@@ -235,6 +246,10 @@ def main() -> None:
     reporter = commands.add_parser("report", help="tables from the record")
     reporter.add_argument("record", type=Path)
     reporter.set_defaults(command=report)
+    keeper = commands.add_parser("summary", help="the numbers that the demo quotes, as JSON")
+    keeper.add_argument("record", type=Path)
+    keeper.add_argument("--to", type=Path, required=True)
+    keeper.set_defaults(command=summary)
     arguments = parser.parse_args()
     arguments.command(arguments)
 
@@ -257,9 +272,35 @@ def report(arguments: argparse.Namespace) -> None:
         print_forecasts([record for record in records if record["suite"] == suite], suite, steps)
 
 
+def summary(arguments: argparse.Namespace) -> None:
+    """What the package keeps of the study: for each suite and budget, every mixture's difference to uniform."""
+    from taskpgm.paired import differences, views
+
+    records = [json.loads(line) for line in arguments.record.read_text().splitlines()]
+    cells = sorted({(record["suite"], run["steps"]) for record in records for run in record["runs"]})
+    found = []
+    for suite, steps in cells:
+        own = [record for record in records if record["suite"] == suite]
+        view = views(own[0]["names"], own[0]["families"])[0]
+        losses = by_mixture(own, steps, "losses")
+        for row in differences(losses, [view], confidence=1.0 - 0.05 / len(cells)):
+            found.append(
+                {"suite": suite, "steps": steps, **row.as_dict(), "interval": alone(losses, row.mixture, view)}
+            )
+    write_atomic(arguments.to, (canonical_json(found) + "\n").encode())
+
+
+def alone(losses: dict[str, Array], name: str, view: Any) -> tuple[float, float] | None:
+    """The 95 % interval of one comparison, without correction."""
+    from taskpgm.paired import t_interval
+
+    change = losses[name] - losses["uniform"]
+    return t_interval((change @ view.weights)[np.isfinite(change).all(axis=1)])
+
+
 def print_cell(records: Sequence[Record], suite: str, steps: int, cells: int) -> None:
     """A table with a row for each mixture, best first."""
-    from taskpgm.paired import differences, t_interval, views
+    from taskpgm.paired import differences, views
 
     names, families = records[0]["names"], records[0]["families"]
     losses, exact = (by_mixture(records, steps, field) for field in ("losses", "exact"))
@@ -272,11 +313,11 @@ def print_cell(records: Sequence[Record], suite: str, steps: int, cells: int) ->
     print("|---|---|---|---|---|---|")
     for row in sorted(rows, key=lambda row: row.mean):
         change = losses[row.mixture] - losses["uniform"]
-        alone = t_interval((change @ family_mean.weights)[np.isfinite(change).all(axis=1)])
         gained = np.nanmean((exact[row.mixture] - exact["uniform"]) @ family_mean.weights)
         worst, where = max((np.nanmean(change @ view.weights), view.name) for view in each_family)
+        by_itself = interval(alone(losses, row.mixture, family_mean))
         print(
-            f"| {row.mixture} | {row.mean:+.4f} | {interval(alone)} | {interval(row.corrected)} | {gained:+.1%} |"
+            f"| {row.mixture} | {row.mean:+.4f} | {by_itself} | {interval(row.corrected)} | {gained:+.1%} |"
             f" {worst:+.3f} ({where}) |"
         )
     print()

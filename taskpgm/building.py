@@ -1,20 +1,26 @@
-"""From the settings of a run and the experts' losses to the coverage network.
+"""From the settings of a run and its evidence to the network of either energy.
 
-network, findings = coverage_network(losses, energy, allowed, sizes, unit="tokens", budget=200_000)
+network = coverage_network(losses, energy, allowed, sizes, unit="tokens", budget=200_000)
+network = pairwise_network(names, affinity.utility, affinity.similarity, energy.beta, energy, allowed)
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
+from taskpgm.affinity import ExponentialSimilarity, LinearSimilarity, Similarity
+from taskpgm.choice import Rule
 from taskpgm.config import EnergySettings
 from taskpgm.coverage import DEFAULT_TAU, CoverageNetwork
-from taskpgm.curves import Finding, diagnose, fit_curves
+from taskpgm.curves import fit_curves
 from taskpgm.feasible_settings import Allowed
+from taskpgm.network import TaskNetwork, balanced_beta
 from taskpgm.transfer import exposure_transfer
-from taskpgm.types import InputError, LossCurves, TaskSize
+from taskpgm.types import FloatArray, InputError, LossCurves, TaskSet, TaskSize
+from taskpgm.utilities import HeldoutGain, Learnability, Representativeness, Supplied, Utility
 
 
 def coverage_network(
@@ -24,8 +30,8 @@ def coverage_network(
     sizes: Mapping[str, TaskSize],
     unit: str,
     budget: float | None,
-) -> tuple[CoverageNetwork, tuple[Finding, ...]]:
-    """The coverage energy of a run, and what the tasks' curves cannot tell.
+) -> CoverageNetwork:
+    """The coverage energy of a run.
 
     budget: of the final run in `unit`; what one expert had where not given.
     """
@@ -36,7 +42,7 @@ def coverage_network(
     transfer = exposure_transfer(losses)
     horizon = budget / float(lengths.sum())  # examples of each task, were the budget shared out evenly
     lower, upper, constraints = allowed
-    network = CoverageNetwork(
+    return CoverageNetwork(
         fit_curves(losses, transfer, method=energy.curves, horizon=horizon),
         transfer,
         budget,
@@ -48,7 +54,32 @@ def coverage_network(
         upper=upper,
         constraints=constraints,
     )
-    return network, diagnose(losses)
+
+
+def pairwise_network(
+    names: tuple[str, ...],
+    utility: FloatArray,
+    similarity: FloatArray,
+    beta: float | None,
+    energy: EnergySettings,
+    allowed: Allowed,
+) -> TaskNetwork:
+    """The pairwise network that the settings describe over some potentials; beta is balanced where it is None."""
+    if beta is None:
+        beta = balanced_beta(utility, similarity, lam=energy.lam, rho=energy.rho)
+    lower, upper, constraints = allowed
+    return TaskNetwork(
+        utility,
+        similarity,
+        names,
+        beta=beta,
+        lam=energy.lam,
+        tau=energy.tau or 0.0,
+        prior=prior_of(energy, names),
+        lower=lower,
+        upper=upper,
+        constraints=constraints,
+    )
 
 
 def prior_of(energy: EnergySettings, names: tuple[str, ...]) -> list[float] | None:
@@ -60,3 +91,45 @@ def prior_of(energy: EnergySettings, names: tuple[str, ...]) -> list[float] | No
         raise InputError(f"energy.prior: no share for task {missing[0]!r}; every task needs a positive one.")
     total = sum(energy.prior.values())
     return [energy.prior[name] / total for name in names]
+
+
+def rule_of(energy: EnergySettings) -> Rule | None:
+    """The rule that chooses the trade-off; None where beta is given or balanced."""
+    return None if energy.choose is None else Rule(**energy.choose.model_dump())
+
+
+def utility_of(energy: EnergySettings) -> Utility:
+    """The rule for the utilities that the settings name."""
+    if energy.utility == "supplied":
+        return Supplied(energy.supplied or {})
+    if energy.utility == "heldout_gain":
+        return HeldoutGain(energy.target_weights)
+    return Learnability() if energy.utility == "learnability" else Representativeness()
+
+
+def similarity_of(energy: EnergySettings) -> Similarity:
+    """The rule for the similarities that the settings name."""
+    return ExponentialSimilarity(energy.kappa) if energy.similarity == "exponential" else LinearSimilarity()
+
+
+def check_names(tasks: TaskSet, energy: EnergySettings) -> None:
+    """Complain about names before hours of training, not after."""
+    sections: dict[str, Mapping[str, Any] | None] = {
+        "energy.supplied": energy.supplied,
+        "energy.target_weights": energy.target_weights,
+        "energy.prior": energy.prior,
+    }
+    for section, values in sections.items():
+        _check_known(values or {}, tasks.names, section)
+    wanted = None if energy.choose is None else energy.choose.effective_tasks
+    if wanted is not None and wanted > len(tasks):
+        raise InputError(f"energy.choose.effective_tasks: {wanted:g} of {len(tasks)} tasks; ask for fewer.")
+    missing = [name for name in tasks.names if energy.supplied is not None and name not in energy.supplied]
+    if missing:
+        raise InputError(f"energy.supplied: no value for task {missing[0]!r}; every task needs one.")
+
+
+def _check_known(values: Mapping[str, Any], names: tuple[str, ...], section: str) -> None:
+    unknown = [name for name in values if name not in names]
+    if unknown:
+        raise InputError(f"{section}: {unknown[0]!r} is not a task; the tasks are {', '.join(names)}.")

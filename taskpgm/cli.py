@@ -45,10 +45,13 @@ def demo(
     """The whole story on an embedded suite of fourteen small tasks: no network needed, about a minute."""
     from taskpgm.pipeline import run_demo
     from taskpgm.progress import terminal_progress
+    from taskpgm.study import STUDIED_STEPS, study_line
 
     with terminal_progress(quiet=as_json) as progress:
         mixture, fresh, tasks = run_demo(out, seed, progress)
     _finish(mixture, tasks, out, fresh, as_json)
+    if not as_json and (line := study_line("easy-redundant", STUDIED_STEPS)) is not None:
+        print(line)
 
 
 @app.command()

@@ -113,8 +113,8 @@ def diagnose(losses: LossCurves) -> tuple[Finding, ...]:
         elif bulge.max() > DELAYED:
             late = exposures[int(bulge.argmax())]
             text = (
-                f"{name}: its loss fell late (still {own[int(bulge.argmax())]:.3g} after {late:g} examples): the curve"
-                " is not convex, and its energy counts on gains earlier than they come."
+                f"{name}: its loss fell late (still {own[int(bulge.argmax())]:.3g} after {late:g} examples): its curve"
+                " is not convex, and forecasts count on gains earlier than they come."
             )
             found.append(Finding(name, "delayed", text))
     return tuple(found)

@@ -7,31 +7,40 @@ A run directory holds experts/, predictions/, for the demo base/, and mixture.js
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from taskpgm.affinity import ExponentialSimilarity, LinearSimilarity, Similarity, estimate_affinity
+import numpy as np
+
+from taskpgm.affinity import estimate_affinity
 from taskpgm.base import Base, locate_base
-from taskpgm.building import coverage_network, prior_of
-from taskpgm.choice import Choice, Rule, apply_rule
+from taskpgm.building import (
+    check_names,
+    coverage_network,
+    pairwise_network,
+    prior_of,
+    rule_of,
+    similarity_of,
+    utility_of,
+)
+from taskpgm.choice import Choice, apply_rule
 from taskpgm.config import EnergySettings, FeasibleSettings, MixtureSettings, ProbeSettings, RunConfig, TrainingSettings
 from taskpgm.coverage import CoverageNetwork
+from taskpgm.curves import diagnose
 from taskpgm.feasible import FeasibleSet
-from taskpgm.feasible_settings import Allowed, feasible_set
+from taskpgm.feasible_settings import feasible_set
 from taskpgm.forecasting import forecast
 from taskpgm.inference import convex_method, solve
 from taskpgm.mixture import FORMAT, Mixture
-from taskpgm.network import TaskNetwork, balanced_beta
+from taskpgm.network import TaskNetwork
 from taskpgm.progress import Progress, silent
 from taskpgm.shadow_prices import prices
 from taskpgm.storage import atomic_directory, content_hash, read_json, versions
 from taskpgm.tasks import tasks_of
-from taskpgm.types import FloatArray, InputError, TaskSet
-from taskpgm.uncertainty import bootstrap
-from taskpgm.utilities import HeldoutGain, Learnability, Representativeness, Supplied, Utility
+from taskpgm.types import Affinity, InputError, TaskSet
+from taskpgm.uncertainty import Spread, bootstrap
 
-SCHEMA = 3
+SCHEMA = 4
 MIXTURE_FILE = "mixture.json"
 REPLICATES = 200  # of the evidence, for error bars
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "numpy", "cvxpy", "clarabel", "taskpgm")
@@ -128,123 +137,67 @@ def mix(
 
     tokenised = tokenize_for(tasks, base, probes)
     sizes = {task.name: task.size for task in tokenised}
-    _check_names(tasks, energy)
+    check_names(tasks, energy)
     allowed = feasible_set(feasible, tasks.names, sizes, amounts.unit, amounts.budget)
     FeasibleSet(tasks.names, *allowed)  # what clashes is said before hours of training, not after
     prior_of(energy, tasks.names)
     experts = train_tokenised(tokenised, base, out, training, probes, progress)
     predictions = predict_tokenised(experts, tokenised, probes, progress)
-    affinity = estimate_affinity(predictions, utility=_utility(energy), similarity=_similarity(energy))
-    network: TaskNetwork | CoverageNetwork
+    affinity = estimate_affinity(predictions, utility=utility_of(energy), similarity=similarity_of(energy))
+    losses = experts.curves()
+    learned = coverage_network(losses, energy, allowed, sizes, amounts.unit, amounts.budget)
+    network: TaskNetwork | CoverageNetwork = learned
     chosen: Choice | None = None
     if energy.kind == "coverage":
-        losses = experts.curves()
-        network, findings = coverage_network(losses, energy, allowed, sizes, amounts.unit, amounts.budget)
-        spread = bootstrap(losses, network, replicates=REPLICATES, seed=training.seed)
+        spread = bootstrap(losses, learned, replicates=REPLICATES, seed=training.seed)
     else:
-        network = build_network(tasks.names, affinity.utility, affinity.similarity, energy.beta, energy, allowed)
-        rule = rule_of(energy)
-        spread = bootstrap(
-            affinity,
-            network,
-            replicates=REPLICATES,
-            seed=training.seed,
-            utility=_utility(energy),
-            similarity=_similarity(energy),
-            rho=energy.rho if energy.beta is None else None,
-            rule=rule,
-        )
-        chosen = None if rule is None else apply_rule(network, rule)
+        network = pairwise_network(tasks.names, affinity.utility, affinity.similarity, energy.beta, energy, allowed)
+        spread = _pairwise_spread(affinity, network, energy, training.seed)
+        chosen = None if (rule := rule_of(energy)) is None else apply_rule(network, rule)
         network = network if chosen is None else chosen.network
     solution = solve(network, convex_method(network))
     details = {
         "key": key,
         **provenance,
-        "utility": affinity.utility_name,
-        "similarity": affinity.similarity_name,
-        "gain": affinity.gain.tolist(),
-        "divergence": affinity.divergence.tolist(),
-        "divergence_interval": [affinity.divergence_lower.tolist(), affinity.divergence_upper.tolist()],
+        **_evidence(affinity),
         "uncertainty": spread.as_dict(),
+        "findings": [{"task": each.task, "kind": each.kind, "text": each.text} for each in diagnose(losses)],
         "dropped_examples": {task.name: task.dropped for task in tokenised if task.dropped},
     }
     if chosen is not None:
         details["choice"] = chosen.as_dict()
-    if isinstance(network, CoverageNetwork):
-        details["findings"] = [{"task": each.task, "kind": each.kind, "text": each.text} for each in findings]
-        if solution.point is not None:
-            details["forecast"] = forecast(network, solution).as_dict()
-    if solution.point is not None and feasible != FeasibleSettings(floor=feasible.floor):
-        details["constraints"] = prices(network, solution).as_dict()
+    if solution.point is not None:
+        even = np.full(len(tasks), 1.0 / len(tasks))
+        details["forecast"] = forecast(learned, solution).as_dict() | {"uniform": forecast(learned, even).mean}
+        if feasible != FeasibleSettings(floor=feasible.floor):
+            details["constraints"] = prices(network, solution).as_dict()
     mixture = Mixture.from_solution(network, solution, unit=amounts.unit, sizes=sizes, details=details)
     mixture.to_json(out / MIXTURE_FILE)
     return mixture, True
 
 
-def build_network(
-    names: tuple[str, ...],
-    utility: FloatArray,
-    similarity: FloatArray,
-    beta: float | None,
-    energy: EnergySettings,
-    allowed: Allowed,
-) -> TaskNetwork:
-    """The network that the settings describe over some potentials; beta is balanced where it is None."""
-    if beta is None:
-        beta = balanced_beta(utility, similarity, lam=energy.lam, rho=energy.rho)
-    lower, upper, constraints = allowed
-    return TaskNetwork(
-        utility,
-        similarity,
-        names,
-        beta=beta,
-        lam=energy.lam,
-        tau=energy.tau or 0.0,
-        prior=prior_of(energy, names),
-        lower=lower,
-        upper=upper,
-        constraints=constraints,
+def _pairwise_spread(affinity: Affinity, network: TaskNetwork, energy: EnergySettings, seed: int) -> Spread:
+    return bootstrap(
+        affinity,
+        network,
+        replicates=REPLICATES,
+        seed=seed,
+        utility=utility_of(energy),
+        similarity=similarity_of(energy),
+        rho=energy.rho if energy.beta is None else None,
+        rule=rule_of(energy),
     )
 
 
-def rule_of(energy: EnergySettings) -> Rule | None:
-    """The rule that chooses the trade-off; None where beta is given or balanced."""
-    return None if energy.choose is None else Rule(**energy.choose.model_dump())
-
-
-def _utility(energy: EnergySettings) -> Utility:
-    if energy.utility == "supplied":
-        return Supplied(energy.supplied or {})
-    if energy.utility == "heldout_gain":
-        return HeldoutGain(energy.target_weights)
-    return Learnability() if energy.utility == "learnability" else Representativeness()
-
-
-def _similarity(energy: EnergySettings) -> Similarity:
-    return ExponentialSimilarity(energy.kappa) if energy.similarity == "exponential" else LinearSimilarity()
-
-
-def _check_names(tasks: TaskSet, energy: EnergySettings) -> None:
-    """Complain about names before hours of training, not after."""
-    sections: dict[str, Mapping[str, Any] | None] = {
-        "energy.supplied": energy.supplied,
-        "energy.target_weights": energy.target_weights,
-        "energy.prior": energy.prior,
+def _evidence(affinity: Affinity) -> dict[str, Any]:
+    """What the experts say of each other, for whoever reads the file."""
+    return {
+        "utility": affinity.utility_name,
+        "similarity": affinity.similarity_name,
+        "gain": affinity.gain.tolist(),
+        "divergence": affinity.divergence.tolist(),
+        "divergence_interval": [affinity.divergence_lower.tolist(), affinity.divergence_upper.tolist()],
     }
-    for section, values in sections.items():
-        _check_known(values or {}, tasks.names, section)
-    wanted = None if energy.choose is None else energy.choose.effective_tasks
-    if wanted is not None and wanted > len(tasks):
-        raise InputError(f"energy.choose.effective_tasks: {wanted:g} of {len(tasks)} tasks; ask for fewer.")
-    missing = [name for name in tasks.names if energy.supplied is not None and name not in energy.supplied]
-    if missing:
-        raise InputError(f"energy.supplied: no value for task {missing[0]!r}; every task needs one.")
-
-
-def _check_known(values: Mapping[str, Any], names: tuple[str, ...], section: str) -> None:
-    unknown = [name for name in values if name not in names]
-    if unknown:
-        raise InputError(f"{section}: {unknown[0]!r} is not a task; the tasks are {', '.join(names)}.")
 
 
 def _task_digests(tasks: TaskSet) -> list[Any]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from taskpgm.network import TaskNetwork
 
 MOST_PRICES = 5
+MOST_FINDINGS = 4
 LOG_WIDTH = 200  # in a log: no folding
 COMPARISON_COLUMNS: tuple[tuple[str, Literal["left", "right"]], ...] = (
     ("method", "left"),
@@ -135,6 +136,7 @@ def print_energy(mixture: Mixture) -> None:
         _print_coverage(mixture, network)
     else:
         _print_pairwise(mixture, network)
+    _print_forecast(mixture)
     _print_uncertainty(mixture.details.get("uncertainty"))
     _print_constraints(mixture.details.get("constraints"), mixture.energy)
     if mixture.status == "optimal":
@@ -158,22 +160,28 @@ def _print_pairwise(mixture: Mixture, network: TaskNetwork) -> None:
 
 
 def _print_coverage(mixture: Mixture, network: CoverageNetwork) -> None:
-    """The energy, and the forecast of the mean loss next to that of the uniform mixture."""
-    from taskpgm.forecasting import forecast
-
-    least, n = float(network.lower.min()), len(network)
+    least = float(network.lower.min())
     print(
         f"Energy: expected loss after {network.budget:.4g} {mixture.unit} by learning curves, tau {network.tau:.4g},"
         f" every weight at least {least:.4g}."
     )
-    ours, even = forecast(network, list(mixture.weights.values())), forecast(network, [1.0 / n] * n)
-    saved = float(network.target_weights @ ours.doubling)
+
+
+def _print_forecast(mixture: Mixture) -> None:
+    """The mean loss that the experts' learning curves promise, next to that of the uniform mixture."""
+    told = mixture.details.get("forecast")
+    if not told:
+        return
     print(
-        f"Forecast: a mean loss of {ours.mean:.4g} nats per target token, {even.mean:.4g} with the uniform mixture;"
-        f" twice the budget would take off {saved:.2g} more."
+        f"Forecast by the experts' learning curves for {told['budget']:.4g} {mixture.unit}: a mean loss of"
+        f" {told['mean']:.4g} nats per target token, {told['uniform']:.4g} with the uniform mixture."
     )
-    for finding in mixture.details.get("findings", ()):
+    findings = mixture.details.get("findings", ())
+    for finding in findings[:MOST_FINDINGS]:
         print(f"Beware: {finding['text']}")
+    if len(findings) > MOST_FINDINGS:
+        others = ", ".join(finding["task"] for finding in findings[MOST_FINDINGS:])
+        print(f"Beware: of {others} the same can be said; mixture.json says what (details, findings).")
 
 
 def _print_uncertainty(uncertainty: Mapping[str, Any] | None) -> None:

@@ -285,5 +285,5 @@ def test_the_table_of_a_coverage_mixture_shows_forecasts(project: Path, capsys: 
     printed = capsys.readouterr().out
     assert "learns most from" in printed
     assert "forecast" in printed
-    assert "Forecast: a mean loss of" in printed
+    assert "Forecast by the experts' learning curves for" in printed
     assert "Certified" in printed
