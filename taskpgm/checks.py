@@ -124,3 +124,18 @@ def checked_bound(bound: Bound, names: tuple[str, ...], side: str, otherwise: fl
         if not 0.0 <= value <= 1.0:
             raise InputError(f"task {name!r}: {side} bound {value} is not between 0 and 1.")
     return readonly(values, np.float64)
+
+
+def checked_targets(weights: Any, names: Sequence[str]) -> FloatArray:
+    """(n,) target weights scaled to add up to 1, from an array or a mapping from names (others 0); equal where None."""
+    if isinstance(weights, Mapping):
+        unknown = [name for name in weights if name not in names]
+        if unknown:
+            raise InputError(f"target weights: {unknown[0]!r} is not a task; the tasks are {', '.join(names)}.")
+        weights = [weights.get(name, 0.0) for name in names]
+    v = array(np.ones(len(names)) if weights is None else weights, "target weights", ndim=1)
+    if len(v) != len(names):
+        raise InputError(f"target weights: {len(v)} numbers for {len(names)} tasks.")
+    if not np.all(np.isfinite(v)) or v.min() < 0.0 or v.sum() <= 0.0:
+        raise InputError("target weights: expected finite numbers, none negative and not all 0.")
+    return v if abs(v.sum() - 1.0) <= SUM_TOLERANCE else readonly(v / v.sum(), np.float64)

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from taskpgm.checks import Bound, array, checked_finite, checked_names, checked_prior, checked_scalar
+from taskpgm.checks import Bound, array, checked_finite, checked_names, checked_prior, checked_scalar, checked_targets
 from taskpgm.constraints import Constraint
 from taskpgm.energy import MixtureEnergy
 from taskpgm.feasible import FeasibleSet
@@ -86,7 +86,7 @@ class CoverageNetwork(MixtureEnergy):
             "curves": curves,
             "transfer": _checked_transfer(transfer, names),
             "budget": _positive(budget, "budget"),
-            "target_weights": _checked_targets(target_weights, names),
+            "target_weights": checked_targets(target_weights, names),
             "lengths": _checked_lengths(lengths, names),
             "tau": checked_scalar(tau, "tau", 0.0),
             "prior": checked_prior(prior, len(names)),
@@ -179,21 +179,6 @@ def _checked_transfer(transfer: ArrayLike, names: tuple[str, ...]) -> FloatArray
         i, j = bad[0]
         raise InputError(f"transfer from {names[i]!r} to {names[j]!r} is {a[i, j]}: expected a number, 0 or more.")
     return a
-
-
-def _checked_targets(weights: ArrayLike | Mapping[str, float] | None, names: tuple[str, ...]) -> FloatArray:
-    if isinstance(weights, Mapping):
-        unknown = [name for name in weights if name not in names]
-        if unknown:
-            raise InputError(f"target weight for {unknown[0]!r}: there is no task of that name.")
-        weights = [weights.get(name, 0.0) for name in names]
-    v = array(np.ones(len(names)) if weights is None else weights, "target weights", ndim=1)
-    if len(v) != len(names):
-        raise InputError(f"target weights: {len(v)} numbers for {len(names)} tasks.")
-    checked_finite(v, "target weight", names)
-    if v.min() < 0.0 or v.sum() <= 0.0:
-        raise InputError("target weights: expected numbers that are not negative and not all 0.")
-    return v if abs(v.sum() - 1.0) <= 1e-12 else readonly(v / v.sum(), np.float64)
 
 
 def _checked_lengths(lengths: ArrayLike | None, names: tuple[str, ...]) -> FloatArray:

@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from taskpgm.checks import checked_targets
 from taskpgm.types import FloatArray, InputError, readonly
 
 Level: TypeAlias = Literal["average", "family", "task"]
@@ -79,7 +80,7 @@ def views(names: Sequence[str], families: Sequence[str], target: Mapping[str, fl
     n = len(names)
     owned = [family or name for family, name in zip(families, names, strict=True)]
     groups = {family: np.array([float(other == family) for other in owned]) for family in dict.fromkeys(owned)}
-    rows = [View("target-weighted" if target else "all tasks", "average", _target(names, target))]
+    rows = [View("target-weighted" if target else "all tasks", "average", checked_targets(target, names))]
     if len(groups) < n:
         each = {name: readonly(group / group.sum(), np.float64) for name, group in groups.items()}
         mean = readonly(np.mean(list(each.values()), axis=0), np.float64)
@@ -148,15 +149,3 @@ def _difference(
         interval=t_interval(change, confidence),
         corrected=t_interval(change, 1.0 - (1.0 - confidence) / compared),
     )
-
-
-def _target(names: Sequence[str], target: Mapping[str, float] | None) -> FloatArray:
-    if target is None:
-        return readonly(np.full(len(names), 1.0 / len(names)), np.float64)
-    unknown = [name for name in target if name not in names]
-    if unknown:
-        raise InputError(f"target weights: {unknown[0]!r} is not a task; the tasks are {', '.join(names)}.")
-    weights = np.array([target.get(name, 0.0) for name in names])
-    if not np.all(np.isfinite(weights)) or weights.min() < 0.0 or weights.sum() <= 0.0:
-        raise InputError("target weights: expected finite numbers, none negative and not all 0.")
-    return readonly(weights / weights.sum(), np.float64)

@@ -272,7 +272,7 @@ def test_the_judge_is_not_fooled_by_a_method() -> None:
         ({"transfer": np.full((3, 3), np.nan)}, "transfer from 'task 0' to 'task 0' is nan"),
         ({"budget": 0.0}, "budget = 0"),
         ({"target_weights": [1.0, 1.0]}, "target weights: 2 numbers for 3 tasks"),
-        ({"target_weights": {"nobody": 1.0}}, "there is no task of that name"),
+        ({"target_weights": {"nobody": 1.0}}, "'nobody' is not a task"),
         ({"target_weights": [0.0, 0.0, 0.0]}, "not all 0"),
         ({"lengths": [1.0, 0.0, 1.0]}, "length of task 'task 1' is 0"),
         ({"tau": -1.0}, "tau = -1"),

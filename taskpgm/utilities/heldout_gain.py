@@ -8,7 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from taskpgm.types import FloatArray, InputError, Predictions
+from taskpgm.checks import checked_targets
+from taskpgm.types import FloatArray, Predictions
 from taskpgm.utilities.utility import Utility, gain_matrix
 
 
@@ -21,12 +22,4 @@ class HeldoutGain(Utility):
     name: ClassVar[str] = "heldout_gain"
 
     def evaluate(self, predictions: Predictions, similarity: FloatArray) -> FloatArray:
-        names = predictions.names
-        weights = dict.fromkeys(names, 1.0) if self.target_weights is None else self.target_weights
-        unknown = [name for name in weights if name not in names]
-        if unknown:
-            raise InputError(f"target weight for {unknown[0]!r}: there is no task of that name.")
-        v = np.array([weights.get(name, 0.0) for name in names])
-        if not np.all(np.isfinite(v)) or v.min() < 0.0 or v.sum() <= 0.0:
-            raise InputError("target weights: expected numbers that are not negative and not all 0.")
-        return np.asarray(gain_matrix(predictions) @ (v / v.sum()))
+        return np.asarray(gain_matrix(predictions) @ checked_targets(self.target_weights, predictions.names))
