@@ -13,13 +13,9 @@ from dataclasses import replace
 import numpy as np
 
 from taskpgm.coverage import CoverageNetwork
-from taskpgm.inference import CoverageProgram, solve
-from taskpgm.inference.convex_program import finished
-from taskpgm.judge import certificate
+from taskpgm.inference.nearby import mixture_near
 from taskpgm.transfer import exposure_transfer
 from taskpgm.types import FloatArray, InputError, LossCurves
-
-SOLVED = 1e-6
 
 
 def drawn_mixtures(
@@ -36,7 +32,7 @@ def drawn_mixtures(
     found = np.empty((replicates, len(network)))
     for row in found:
         drawn = network.changed(curves=network.curves.drawn(rng), transfer=exposure_transfer(_redrawn(losses, rng)))
-        row[:] = _solved_from(drawn, mixture)
+        row[:] = mixture_near(drawn, mixture)
     return found
 
 
@@ -51,14 +47,3 @@ def _redrawn(losses: LossCurves, rng: np.random.Generator) -> LossCurves:
         target_tokens=losses.target_tokens[:, kept],
         losses=losses.losses[:, kept],
     )
-
-
-def _solved_from(network: CoverageNetwork, start: FloatArray) -> FloatArray:
-    """Newton steps from a mixture nearby; the whole program where they do not arrive."""
-    near = finished(network, start)
-    if certificate(network, near).gap <= SOLVED:
-        return near
-    solution = solve(network, CoverageProgram())
-    if solution.point is None:
-        raise InputError(f"a replicate cannot be solved: {solution.message}")
-    return np.asarray(solution.point, dtype=np.float64)

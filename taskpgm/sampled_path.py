@@ -26,7 +26,7 @@ from taskpgm.types import FloatArray, InputError, readonly
 POINTS = 48
 START, END = 1e-2, 1e-3  # of the utilities' range: the grid begins and ends this near to its limits
 DOUBLINGS = 60
-HALVINGS = 40
+HALVINGS = 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,8 +109,8 @@ class SampledPath:
         return high if upper else low
 
 
-def sampled_path(network: TaskNetwork) -> SampledPath:
-    """Mixtures from diversity alone to nearly utility alone; the network's own beta does not matter.
+def sampled_path(network: TaskNetwork, points: int = POINTS) -> SampledPath:
+    """Mixtures from diversity alone to nearly utility alone at some `points`; the network's own beta does not matter.
 
     Raises:
         InputError: an energy that is not convex, or a mixture that no solver finds.
@@ -128,7 +128,7 @@ def sampled_path(network: TaskNetwork) -> SampledPath:
         last = _first(network, useful, method, lambda p: float(u @ p) >= most - END * (most - start))
         diverse = [guess * 0.5**k for k in range(DOUBLINGS)]
         first = _first(network, diverse, method, lambda p: float(u @ p) <= start + START * (most - start))
-        betas = np.append(0.0, np.geomspace(min(first, 0.5 * last), last, POINTS))
+        betas = np.append(0.0, np.geomspace(min(first, 0.5 * last), last, points))
     solved = list(solve_many((network.changed(beta=float(beta)) for beta in betas), method))
     mixtures = readonly([solution.point for solution in solved], np.float64)
     gaps = readonly([solution.gap for solution in solved], np.float64)

@@ -11,7 +11,6 @@ and with the network's own weights, bounds and prior another mixture.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -23,8 +22,9 @@ from taskpgm.affinity import ExponentialSimilarity, Similarity
 from taskpgm.choice import Rule, apply_rule
 from taskpgm.coverage import CoverageNetwork
 from taskpgm.curve_uncertainty import drawn_mixtures
-from taskpgm.inference import CoverageProgram, PairwiseFrankWolfe, solve, solve_many
+from taskpgm.inference import CoverageProgram, PairwiseFrankWolfe, SimplexQP, solve
 from taskpgm.inference.critical_line import walk_refusal
+from taskpgm.inference.nearby import mixture_near
 from taskpgm.network import TaskNetwork, balanced_beta
 from taskpgm.types import Affinity, Blocks, FloatArray, InputError, IntArray, LossCurves, Solution, readonly
 from taskpgm.utilities import Learnability, Utility
@@ -147,7 +147,7 @@ def bootstrap(
             again = network.changed(utility=u, similarity=s, beta=beta)
             yield again if rule is None else _chosen_again(again, rule, whole)
 
-    mixture, *found = [_mixture(solution) for solution in _solved(whole, redrawn())]
+    mixture, *found = _mixtures(whole, redrawn())
     probes = np.mean([len(np.unique(each.scores.context_probe)) / len(network) for each in blocks])
     replicated = readonly(found, np.float64).reshape(replicates, len(network))
     return Spread(whole, readonly(mixture, np.float64), replicated, float(probes))
@@ -161,15 +161,13 @@ def _chosen_again(drawn: TaskNetwork, rule: Rule, whole: TaskNetwork) -> TaskNet
         return whole.changed(utility=drawn.utility, similarity=drawn.similarity)
 
 
-def _solved(network: TaskNetwork, others: Iterable[TaskNetwork]) -> Iterator[Solution]:
+def _mixtures(network: TaskNetwork, others: Iterable[TaskNetwork]) -> Iterator[FloatArray]:
     """Of a network and then of others near it, by the method that is fastest for many, from where the first ended."""
-    if network.tau > 0.0 or not network.only_bounds:
-        yield from solve_many(itertools.chain([network], others))
-        return
-    whole = solve(network, PairwiseFrankWolfe())
-    yield whole
-    near = PairwiseFrankWolfe(start=whole.point)
-    yield from (solve(each, near) for each in others)
+    plain = network.tau == 0.0 and network.only_bounds
+    mixture = _mixture(solve(network, PairwiseFrankWolfe() if plain else SimplexQP()))
+    yield mixture
+    for each in others:
+        yield _mixture(solve(each, PairwiseFrankWolfe(start=mixture))) if plain else mixture_near(each, mixture)
 
 
 def _of_curves(evidence: object, network: TaskNetwork | CoverageNetwork, replicates: int, seed: int) -> Spread:

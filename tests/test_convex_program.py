@@ -23,6 +23,7 @@ from taskpgm.coverage import CoverageNetwork
 from taskpgm.inference import SimplexQP, solve, solve_many
 from taskpgm.inference.convex_program import ConvexProgram
 from taskpgm.inference.coverage_program import COVERAGE_PARTS, LOSSES
+from taskpgm.inference.nearby import mixture_near
 from taskpgm.inference.program_parts import CONSTRAINTS, ENERGY, FACTORED_PARTS, PARTS, PRIOR, Part, Written, check
 from taskpgm.network import TaskNetwork
 from taskpgm.types import FloatArray, InputError, Solution, Status
@@ -164,7 +165,7 @@ def others(network: TaskNetwork, seed: int) -> list[TaskNetwork]:
 
 
 @given(constrained(), SEEDS)
-@settings(max_examples=8)
+@settings(max_examples=4)
 def test_networks_in_a_row_are_solved_as_each_alone(network: TaskNetwork, seed: int) -> None:
     row = [network, *others(network, seed)]
     program = ConvexProgram(network, FACTORED_PARTS)
@@ -173,6 +174,18 @@ def test_networks_in_a_row_are_solved_as_each_alone(network: TaskNetwork, seed: 
         alone, scale = solve(other, SimplexQP()), energy_scale(other)
         assert found.status is Status.optimal
         assert found.energy == pytest.approx(alone.energy, abs=found.gap + alone.gap + 1e-9 * scale)
+
+
+@given(constrained(), SEEDS)
+@settings(max_examples=6)
+def test_a_mixture_nearby_is_a_start_and_never_an_answer(network: TaskNetwork, seed: int) -> None:
+    rng, scale = np.random.default_rng(seed), energy_scale(network)
+    moved = network.changed(utility=network.utility + 0.05 * rng.standard_normal(len(network)))
+    best = solve(moved, SimplexQP())
+    for start in (np.array(solve(network, SimplexQP()).point), np.array(network.prior)):
+        found = mixture_near(moved, start)
+        assert moved.violation(found) <= 1e-8
+        assert moved.energy(found) == pytest.approx(best.energy, abs=1e-7 * scale)
 
 
 def test_a_row_is_translated_once() -> None:
