@@ -137,5 +137,5 @@ def checked_targets(weights: Any, names: Sequence[str]) -> FloatArray:
     if len(v) != len(names):
         raise InputError(f"target weights: {len(v)} numbers for {len(names)} tasks.")
     if not np.all(np.isfinite(v)) or v.min() < 0.0 or v.sum() <= 0.0:
-        raise InputError("target weights: expected finite numbers, none negative and not all 0.")
+        raise InputError("target weights: expected finite numbers, not negative and not all 0.")
     return v if abs(v.sum() - 1.0) <= SUM_TOLERANCE else readonly(v / v.sum(), np.float64)
