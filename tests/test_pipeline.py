@@ -20,6 +20,7 @@ import taskpgm as tp
 from taskpgm import cli, pipeline
 from taskpgm.config import load_config
 from taskpgm.pipeline import run
+from taskpgm.problems import load_model
 
 
 @pytest.fixture(scope="module")
@@ -269,6 +270,11 @@ def test_a_coverage_run_uses_the_same_experts_and_forecasts(
     assert network.lengths.tolist() == pytest.approx(per_example)
     told = mixture.details["forecast"]["tasks"]
     assert all(told[name]["loss"] <= told[name]["start"] for name in network.names)
+    assert mixture.details["forecast"]["uniform"] > 0.0
+    near = load_model(project / "done")  # what taskpgm compare puts to discrete methods
+    assert isinstance(near, tp.TaskNetwork)
+    point = list(mixture.weights.values())
+    assert near.gradient(point).tolist() == pytest.approx(network.gradient(point).tolist())
     assert call(monkeypatch, "verify", project / "done") == 2  # a folder is no mixture file
     assert call(monkeypatch, "verify", project / "done" / "mixture.json") == 0
     assert "Proved" in capsys.readouterr().out
