@@ -8,7 +8,7 @@ of them reaches a bound.
 
 No solver is needed to begin with: where the linear term outweighs S, the best weights are a vertex of the feasible set.
 
-    walk = Walk(network)                                                # now at the best mixture without utilities
+    walk = Walk.at_no_gain(network)                                     # at the best mixture without utilities
     corners = list(walk.follow(np.zeros(n), network.utility, np.inf))   # and on to utilities alone
 """
 
@@ -21,13 +21,16 @@ from typing import ClassVar
 import numpy as np
 
 from taskpgm.factored import FactoredNetwork
+from taskpgm.inference.bordered import BorderedSystem
 from taskpgm.inference.method import DENSE, ONLY_BOUNDS, Answer, Deadline, Domain, Method
 from taskpgm.judge import Problem
 from taskpgm.network import TaskNetwork
 from taskpgm.types import FloatArray, IntArray
 
-REFRESH = 50  # updates of the inverse until it is computed anew
+ROUNDING = 1e-14  # relative errors of slopes that are worth another step of refinement
 SINGULAR = 1e-11
+PIVOT_ROUNDING = 1e-14
+INACCURATE = 1e-9  # errors of the inverse, seen in what it answers, after which it is computed anew
 CURVATURE_TOLERANCE = 1e-10
 NONE = 1e-12
 LOWER, FREE, UPPER = -1, 0, 1
@@ -48,7 +51,7 @@ class CriticalLine(Method):
         return walk_refusal(problem) if isinstance(problem, TaskNetwork) else DENSE
 
     def run(self, problem: TaskNetwork, deadline: Deadline, seed: int) -> Answer:
-        walk, corners = Walk(problem, seed), 0
+        walk, corners = Walk.at_no_gain(problem, seed), 0
         for corners, _ in enumerate(walk.follow(np.zeros(len(problem)), problem.beta * problem.utility, 1.0)):
             if deadline.passed():
                 return Answer(walk.p, finished=False, message=f"stopped after {corners} corners")
@@ -88,33 +91,35 @@ def best_vertex(network: TaskNetwork | FactoredNetwork, gain: FloatArray) -> tup
 
 
 class Walk:
-    """The state of the walk: weights, who is free, and the inverse of the free tasks' linear system.
+    """The state of the walk: weights p, who is free, the system of the free ones, and pull = lam S p.
 
-    The system is [[lam S_FF, 1], [1', 0]] (weights of free tasks; minus the multiplier of the budget).
+    It begins at the vertex that a large enough multiple of `gain` prefers: at `outweighs` times it.
     """
 
-    def __init__(self, network: TaskNetwork, seed: int = 0) -> None:
+    def __init__(self, network: TaskNetwork, gain: FloatArray) -> None:
         self.network = network
         self.matrix = np.ascontiguousarray(network.lam * network.similarity)
         self.scale = float(np.abs(self.matrix).max()) or 1.0
         self.movable = network.lower < network.upper
-        gain = np.random.default_rng(seed).permutation(len(network)) / len(network)
         self.p, last = best_vertex(network, gain)
         self.side: IntArray = np.where(self.p >= network.upper, UPPER, LOWER).astype(np.int64)
         self.side[last] = FREE
-        self.free = [last]
-        self.inverse, self.updates = _inverse(self.matrix, self.free), 0
-        self._walk_to_no_gain(gain, last)
-
-    def _walk_to_no_gain(self, gain: FloatArray, last: int) -> None:
-        """From the vertex that a large multiple of `gain` prefers to the best mixture without any linear term."""
-        slope = self.matrix @ self.p
+        self.system = BorderedSystem(self.matrix, last)
+        self.pull: FloatArray = self.matrix @ self.p
         apart = gain[last] - gain
         with np.errstate(divide="ignore", invalid="ignore"):
-            least = (slope[last] - slope) / apart
-        outweighs = 1.0 + 2.0 * float(np.abs(least[apart != 0.0]).max(initial=0.0))
-        for _ in self.follow(outweighs * gain, -gain, outweighs):
+            least = (self.pull[last] - self.pull) / apart
+        self.outweighs = 1.0 + 2.0 * float(np.abs(least[apart != 0.0]).max(initial=0.0))
+        self.unique = bool((apart[self.movable] != 0.0).sum() >= self.movable.sum() - self.movable[last])
+
+    @classmethod
+    def at_no_gain(cls, network: TaskNetwork, seed: int = 0) -> Walk:
+        """At the best mixture without any linear term, come there from a vertex that the seed chooses."""
+        gain = np.random.default_rng(seed).permutation(len(network)) / len(network)
+        walk = cls(network, gain)
+        for _ in walk.follow(walk.outweighs * gain, -gain, walk.outweighs):
             pass
+        return walk
 
     def follow(self, start: FloatArray, step: FloatArray, until: float) -> Iterator[Corner]:
         """Corners from s = 0, where the state must be optimal, to s = until, both included (an infinite one excepted).
@@ -125,8 +130,9 @@ class Walk:
         yield Corner(s, self.p.copy())
         while True:
             here = start + s * step
-            value, rate = self._piece(here, step)
-            length, task, side = self._next_event(until - s, here, step, value, rate)
+            level = self._settle(here)
+            drift, rate, moved = self._rate(step)
+            length, task, side = self._next_event(until - s, step, level, drift, rate, moved)
             if np.isinf(length):
                 return
             stuck = stuck + 1 if length <= 0.0 else 0
@@ -134,7 +140,9 @@ class Walk:
                 raise RuntimeError(f"the path does not get beyond {s:.12g}: too many ties at one point")
             length = max(length, 0.0)
             s = s + length if task >= 0 else until
-            self.p = self._within(value + length * rate)
+            self.p[self.system.free] += length * rate
+            self.pull += length * moved
+            self.p = self._within(self.p)
             if s > 0.0:
                 yield Corner(s, self.p.copy())
             if task < 0:
@@ -143,47 +151,54 @@ class Walk:
                 yield from self._enter(task, s)
             else:
                 self._leave(task, side)
+            if self.system.stale:
+                self.system.refresh()
+                self.pull = self.matrix @ self.p
 
-    def _piece(self, start: FloatArray, step: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """(value, rate), each (n,): at a linear term of start + t step the weights are value + t rate."""
-        free, n = self.free, len(self.p)
-        held = self.p.copy()
-        held[free] = 0.0
-        right = np.zeros((len(free) + 1, 2))
-        right[:-1, 0], right[:-1, 1] = start[free] - (self.matrix @ held)[free], step[free]
-        right[-1, 0] = 1.0 - held.sum()
-        answer = self.inverse @ right
-        answer += self.inverse @ (right - self._system(answer))  # one step of refinement: the inverse is an updated one
-        value, rate = held, np.zeros(n)
-        value[free], rate[free] = answer[:-1, 0], answer[:-1, 1]
-        self.multiplier = -answer[-1]
-        return value, rate
+    def _settle(self, here: FloatArray) -> FloatArray:
+        """(n,) slopes of all tasks above the free ones', after taking out what roundings have put between those."""
+        free = self.system.free
+        level = self.pull - here
+        price = -float(level[free].mean())
+        residual = np.append(1.0 - self.p.sum(), -level[free] - price)
+        if np.abs(residual).max() > ROUNDING * max(self.scale, float(np.abs(here).max())):
+            change = self.system.inverse @ residual
+            self.p[free] += change[1:]
+            self.pull += self.system.times(change[1:])
+            price += float(change[0])
+            level = self.pull - here
+        return np.asarray(level + price)
 
-    def _system(self, answer: FloatArray) -> FloatArray:
-        """The linear system times (m + 1, 2) `answer`."""
-        full = np.zeros((len(self.p), 2))
-        full[self.free] = answer[:-1]
-        return np.vstack([(self.matrix @ full)[self.free] + answer[-1], answer[:-1].sum(axis=0)])
+    def _rate(self, step: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Per unit of s: (n,) change of the slopes above the free ones', (m,) of the free weights, (n,) of the pull."""
+        free, unit = self.system.free, float(np.abs(step).max())
+        right = np.append(0.0, step[free])
+        answer = self.system.inverse @ right
+        moved = self.system.times(answer[1:])
+        residual = right - np.append(answer[1:].sum(), moved[free] + answer[0])
+        if np.abs(residual).max() > INACCURATE * unit:
+            self.system.stale = True
+        if np.abs(residual).max() > ROUNDING * unit:  # one step of refinement: the inverse is an updated one
+            change = self.system.inverse @ residual
+            answer += change
+            moved += self.system.times(change[1:])
+        return moved - step + answer[0], answer[1:], moved
 
     def _next_event(
-        self, until: float, start: FloatArray, step: FloatArray, value: FloatArray, rate: FloatArray
+        self, until: float, step: FloatArray, level: FloatArray, drift: FloatArray, rate: FloatArray, moved: FloatArray
     ) -> tuple[float, int, int]:
         """(t, task, new side) of what happens next; task -1 where the end comes first."""
-        network, free = self.network, np.array(self.free)
+        network, free = self.network, np.array(self.system.free)
         best, task, side = until, -1, FREE
         unit = float(np.abs(step).max())  # rates and drifts below roundings of what they are computed from are none
-        tiny = NONE * unit * float(np.abs(self.inverse[:-1, :-1]).max())
+        tiny = NONE * unit * float(np.diag(self.system.inverse)[1:].max())
         if len(free) > 1:
-            moving = rate[free]
-            goal = np.where(moving > 0.0, network.upper[free], network.lower[free])
+            goal = np.where(rate > 0.0, network.upper[free], network.lower[free])
             with np.errstate(divide="ignore", invalid="ignore"):
-                when = np.where(np.abs(moving) > tiny, (goal - value[free]) / moving, np.inf)
+                when = np.where(np.abs(rate) > tiny, (goal - self.p[free]) / rate, np.inf)
             place = int(np.argmin(when))
             if when[place] < best:
-                best, task, side = float(when[place]), int(free[place]), UPPER if moving[place] > 0.0 else LOWER
-        both = self.matrix @ np.column_stack([value, rate])
-        level = both[:, 0] - start - self.multiplier[0]
-        drift = both[:, 1] - step - self.multiplier[1]
+                best, task, side = float(when[place]), int(free[place]), UPPER if rate[place] > 0.0 else LOWER
         # A held task moves where its slope, level + t drift, changes sign: >= 0 at its lower bound, <= 0 at its upper.
         towards = np.where(self.side == LOWER, -drift, drift)
         held = (self.side != FREE) & self.movable & (towards > NONE * unit)
@@ -197,21 +212,22 @@ class Walk:
 
     def _enter(self, task: int, s: float) -> Iterator[Corner]:
         """Let a task move: take it into the system, or jump along a direction that costs nothing."""
-        column = np.append(self.matrix[self.free, task], 1.0)
-        answer = self.inverse @ column
-        pivot = self.matrix[task, task] - column @ answer
-        if pivot > SINGULAR * self.scale:
-            self._grow(task, answer, pivot)
+        answer, pivot = self.system.column(task)
+        if pivot > self.scale * max(SINGULAR, PIVOT_ROUNDING * (1.0 + float(np.abs(answer[1:]).sum())) ** 2):
+            self.system.add(task, answer, pivot)
+            self.side[task] = FREE
             return
         sign = 1.0 if self.side[task] == LOWER else -1.0
         direction = np.zeros(len(self.p))
-        direction[self.free], direction[task] = -sign * answer[:-1], sign
+        direction[self.system.free], direction[task] = -sign * answer[1:], sign
         blocker, side = self._jump(direction)
         yield Corner(s, self.p.copy())
         if blocker == task:
             self.side[task] = side
             return
-        self._replace(blocker, side, task)
+        self._hold(blocker, side)
+        self.side[task] = FREE
+        self.system.replace(blocker, task)
 
     def _jump(self, direction: FloatArray) -> tuple[int, int]:
         """Move as far as the bounds let; returns the task that stops it and on which side."""
@@ -220,58 +236,23 @@ class Walk:
             length = np.where(np.abs(direction) > 1e-12, (goal - self.p) / direction, np.inf)
         blocker = int(np.argmin(length))
         self.p = self._within(self.p + max(0.0, float(length[blocker])) * direction)
+        self.pull = self.matrix @ self.p
         return blocker, UPPER if direction[blocker] > 0.0 else LOWER
 
-    def _replace(self, blocker: int, side: int, task: int) -> None:
-        """Hold `blocker` at a bound and let `task` move instead."""
-        self.free[self.free.index(blocker)] = task
-        self.side[blocker], self.side[task] = side, FREE
-        self.p[blocker] = self.network.upper[blocker] if side == UPPER else self.network.lower[blocker]
-        self.inverse, self.updates = _inverse(self.matrix, self.free), 0
-
-    def _grow(self, task: int, answer: FloatArray, pivot: float) -> None:
-        """Add a task to the system: the inverse of a bordered matrix, the new row before the multiplier's."""
-        m = len(self.free)
-        inverse: FloatArray = np.empty((m + 2, m + 2))
-        old = np.r_[np.arange(m), m + 1]
-        inverse[np.ix_(old, old)] = self.inverse + np.outer(answer, answer) / pivot
-        inverse[m, old] = inverse[old, m] = -answer / pivot
-        inverse[m, m] = 1.0 / pivot
-        self.inverse = inverse
-        self.free.append(task)
-        self.side[task] = FREE
-        self._count()
-
     def _leave(self, task: int, side: int) -> None:
-        """Hold a free task at a bound: the inverse of a matrix without one row and column."""
-        place = self.free.index(task)
-        keep = np.delete(np.arange(len(self.free) + 1), place)
-        column = self.inverse[keep, place]
-        self.inverse = self.inverse[np.ix_(keep, keep)] - np.outer(column, column) / self.inverse[place, place]
-        self.free.pop(place)
+        """Hold a free task at a bound."""
+        self._hold(task, side)
+        self.system.remove(task)
+
+    def _hold(self, task: int, side: int) -> None:
         self.side[task] = side
         self.p[task] = self.network.upper[task] if side == UPPER else self.network.lower[task]
-        self._count()
-
-    def _count(self) -> None:
-        self.updates += 1
-        if self.updates >= REFRESH:
-            self.inverse, self.updates = _inverse(self.matrix, self.free), 0
 
     def _within(self, p: FloatArray) -> FloatArray:
         """Roundings beyond a bound, and of the sum, taken off."""
         p = np.clip(p, self.network.lower, self.network.upper)
-        rest = 1.0 - p.sum()
-        room = (self.network.upper - p if rest > 0.0 else p - self.network.lower)[self.free]
+        free, rest = self.system.free, 1.0 - p.sum()
+        room = (self.network.upper - p if rest > 0.0 else p - self.network.lower)[free]
         if len(room) and room.sum() > 0.0:
-            p[self.free] += rest * room / max(float(room.sum()), abs(rest))
+            p[free] += rest * room / max(float(room.sum()), abs(rest))
         return np.asarray(p)
-
-
-def _inverse(matrix: FloatArray, free: list[int]) -> FloatArray:
-    """Of the free tasks' linear system, from scratch."""
-    m = len(free)
-    system = np.ones((m + 1, m + 1))
-    system[:m, :m] = matrix[np.ix_(free, free)]
-    system[m, m] = 0.0
-    return np.asarray(np.linalg.inv(system), dtype=np.float64)
