@@ -114,6 +114,25 @@ def test_a_hundred_tasks(kind: str, bounds: str) -> None:
     assert len(path.betas) > 20
 
 
+@pytest.mark.parametrize(
+    ("kind", "tasks", "bounds", "seed", "whole"),
+    [
+        ("negative_distances", 60, "both", 5, False),
+        ("negative_distances", 150, "upper", 1, True),
+        ("low_rank", 150, "none", 0, False),
+        ("low_rank", 100, "upper", 2, True),
+    ],
+)
+def test_systems_that_are_nearly_singular_are_told_from_singular_ones(
+    kind: str, tasks: int, bounds: str, seed: int, whole: bool
+) -> None:
+    """Each of these once went astray: at a pivot of rounding errors, or in a circle of ties."""
+    network = random_network(tasks, seed, kind, bounds=bounds)
+    if whole:
+        network = network.changed(utility=np.round(network.utility))
+    assert trade_off(network).worst_gap <= 1e-10 * energy_scale(network)
+
+
 def test_equal_tasks_share_and_the_weights_jump_between_them_at_no_cost() -> None:
     similarity = np.array([[1.0, 1.0, 0.2], [1.0, 1.0, 0.2], [0.2, 0.2, 1.0]])
     path = trade_off(TaskNetwork([0.5, 0.6, 0.1], similarity))
