@@ -192,10 +192,10 @@ def _answer(request: Mapping[str, Any], payload: bytes, writing: int) -> None:
     """In the forked process: solve, write the answer and end."""
     code = 1
     try:
-        with contextlib.suppress(OSError):  # where memory runs out, this process goes first
-            Path("/proc/self/oom_score_adj").write_text("1000")
         # less than the helper holds: pages of files are mapped anew when they are touched
         os.write(writing, (resident_memory("VmRSS") or 0).to_bytes(LENGTH, "big"))
+        with contextlib.suppress(OSError):  # where memory runs out, this process goes first
+            Path("/proc/self/oom_score_adj").write_text("1000")
         try:
             data = json.dumps({"answer": _run(request, payload), "error": ""}, default=_plain).encode()
         except Exception as error:
