@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from taskpgm.families import family_weights
 from taskpgm.storage import canonical_json, read_json, versions, write_atomic
 
 Array = NDArray[np.float64]
@@ -140,7 +141,7 @@ def coverage_network(
     n = len(tasks)
     transfer = tp.exposure_transfer(evidence.curves) if graph else np.eye(n)
     curves = tp.fit_curves(evidence.curves, transfer, method=fit, horizon=evidence.budget / n)  # type: ignore[arg-type]
-    targets = family_weights([task.family for task in tasks]) if families else None
+    targets = family_weights(tasks.names, [task.family for task in tasks]) if families else None
     return tp.CoverageNetwork(curves, transfer, evidence.budget, target_weights=targets, tau=tau, lower=floor / n)
 
 
@@ -151,12 +152,6 @@ def coverage_mixture(evidence: Any, tasks: Any, **options: Any) -> Array:
     if solution.status is not tp.Status.optimal:
         raise RuntimeError(f"coverage: {solution.status.name}: {solution.message}")
     return np.asarray(solution.point)
-
-
-def family_weights(families: Sequence[str]) -> Array:
-    """(n,) equal mass for each family, shared equally by its tasks."""
-    counts = {family: families.count(family) for family in families}
-    return np.array([1.0 / (len(counts) * counts[family]) for family in families])
 
 
 def final_run(
@@ -361,7 +356,7 @@ def print_forecasts(records: Sequence[Record], suite: str, steps: int) -> None:
         }
         told, came = ({name: np.array(run[key]) for name, run in runs.items()} for key in ("forecast", "losses"))
         found.append(agreement(told, came, record["names"]))
-        weights = family_weights(record["families"])
+        weights = family_weights(record["names"], record["families"])
         of_means.append(spearmanr([told[n] @ weights for n in runs], [came[n] @ weights for n in runs]).statistic)
     square, rank = (
         np.mean([getattr(one, f"mean_{what}") for one in found]) for what in ("r_squared", "rank_correlation")
