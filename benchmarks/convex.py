@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from convex_solvers import KINDS, Record, add_arguments, full_rank, near_singular, solver_records
-from evidence_simulation import RULE, coverage, drawn, evidence, population
+from parts.convex_solvers import KINDS, Record, add_arguments, full_rank, near_singular, solver_records
+from parts.evidence_simulation import RULE, coverage, drawn, evidence, population
 
 from taskpgm.constraints import EffectiveTasks, Group
 from taskpgm.exact_path import trade_off

@@ -18,7 +18,7 @@ from taskpgm.types import InputError, Predictions
 from taskpgm.uncertainty import Spread, bootstrap, divergence_of
 from taskpgm.utilities import HeldoutGain, Learnability
 
-SIMULATION = benchmark("evidence_simulation")
+SIMULATION = benchmark("parts/evidence_simulation")
 RULE = SIMULATION.RULE
 
 

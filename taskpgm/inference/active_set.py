@@ -18,6 +18,7 @@ from taskpgm.types import FloatArray
 SMALLEST_START = 1e-9
 LEAST_WEIGHT = 1e-300
 NEWTON_STEPS = 60
+SETTLED = 1e-13  # a gap, relative to the energy's scale, after which only steps that still lower it are taken
 
 
 def into_bounds(point: FloatArray, network: MixtureEnergy, free: Any = True) -> FloatArray:
@@ -68,9 +69,10 @@ def polish(network: MixtureEnergy, start: FloatArray) -> FloatArray:
     for _ in range(NEWTON_STEPS):
         p = take_step(network, p, free)
         gap = certificate(network, p).gap
-        if gap < max(best_gap, solved) and network.violation(p) <= 1e-13:
+        better = gap < max(best_gap, solved) and network.violation(p) <= 1e-13
+        if better:
             best, best_gap = p, gap
-        if gap <= solved:
+        if gap <= solved or (best_gap <= SETTLED * network.scale and not better):
             break
         free = _update_free(network, p, free)
     return best

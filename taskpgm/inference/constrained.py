@@ -18,6 +18,7 @@ import numpy as np
 
 from taskpgm.duals import multipliers, tangents
 from taskpgm.energy import MixtureEnergy
+from taskpgm.inference.active_set import SETTLED
 from taskpgm.judge import certificate
 from taskpgm.types import FloatArray
 
@@ -40,9 +41,10 @@ def settle(network: MixtureEnergy, start: FloatArray) -> FloatArray:
         p = np.where(free, p, np.where(p - network.lower < network.upper - p, network.lower, network.upper))
         p, free, total, prices, whole = _step(network, p, free, active, prices)
         rank = _rank(network, p)
-        if rank < best_rank:
+        better = rank < best_rank
+        if better:
             best, best_rank = p, rank
-        if best_rank <= (0.0, solved):
+        if best_rank <= (0.0, solved) or (best_rank <= (0.0, SETTLED * network.scale) and not better):
             break
         if whole:
             active, free = _updated(network, p, free, active, total, prices)
