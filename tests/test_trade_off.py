@@ -223,6 +223,6 @@ def test_an_inverse_that_is_updated_is_an_inverse() -> None:
     for _ in walk.follow(np.zeros(30), walk.network.utility, np.inf):
         m = len(walk.free)
         system = np.ones((m + 1, m + 1))
-        system[:m, :m] = walk.matrix[np.ix_(walk.free, walk.free)]
-        system[m, m] = 0.0
+        system[1:, 1:] = walk.matrix[np.ix_(walk.free, walk.free)]
+        system[0, 0] = 0.0
         np.testing.assert_allclose(walk.inverse @ system, np.eye(m + 1), atol=1e-9)

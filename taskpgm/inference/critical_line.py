@@ -90,7 +90,9 @@ def best_vertex(network: TaskNetwork | FactoredNetwork, gain: FloatArray) -> tup
 class Walk:
     """The state of the walk: weights, who is free, and the inverse of the free tasks' linear system.
 
-    The system is [[lam S_FF, 1], [1', 0]] (weights of free tasks; minus the multiplier of the budget).
+    The system is [[0, 1'], [1, lam S_FF]] (minus the multiplier of the budget; weights of free tasks). Its inverse, and
+    the free tasks' rows of lam S, lie in a corner of larger arrays, so that a task is added at the end, and the last
+    takes the place of one that leaves. pull is lam S times the weights of the tasks that are held.
     """
 
     def __init__(self, network: TaskNetwork, seed: int = 0) -> None:
@@ -103,8 +105,24 @@ class Walk:
         self.side: IntArray = np.where(self.p >= network.upper, UPPER, LOWER).astype(np.int64)
         self.side[last] = FREE
         self.free = [last]
-        self.inverse, self.updates = _inverse(self.matrix, self.free), 0
+        self.space: FloatArray = np.empty((len(network) + 1, len(network) + 1))
+        self.rows: FloatArray = np.empty((len(network), len(network)))
+        self._start_again()
         self._walk_to_no_gain(gain, last)
+
+    @property
+    def inverse(self) -> FloatArray:
+        """(m + 1, m + 1) of the system, in place."""
+        size = len(self.free) + 1
+        return self.space[:size, :size]
+
+    def _start_again(self) -> None:
+        """Compute the inverse and the pull of the held tasks from scratch: updates leave roundings."""
+        self.inverse[:] = _inverse(self.matrix, self.free)
+        self.rows[: len(self.free)] = self.matrix[self.free]
+        held = self.p.copy()
+        held[self.free] = 0.0
+        self.pull, self.updates = self.matrix @ held, 0
 
     def _walk_to_no_gain(self, gain: FloatArray, last: int) -> None:
         """From the vertex that a large multiple of `gain` prefers to the best mixture without any linear term."""
@@ -150,20 +168,22 @@ class Walk:
         held = self.p.copy()
         held[free] = 0.0
         right = np.zeros((len(free) + 1, 2))
-        right[:-1, 0], right[:-1, 1] = start[free] - (self.matrix @ held)[free], step[free]
-        right[-1, 0] = 1.0 - held.sum()
+        right[0, 0] = 1.0 - held.sum()
+        right[1:, 0], right[1:, 1] = (start - self.pull)[free], step[free]
         answer = self.inverse @ right
-        answer += self.inverse @ (right - self._system(answer))  # one step of refinement: the inverse is an updated one
+        moved = self._pulled(answer)
+        missed = right - np.vstack([answer[1:].sum(axis=0), moved[free] + answer[0]])
+        answer += self.inverse @ missed  # one step of refinement: the inverse is an updated one
         value, rate = held, np.zeros(n)
-        value[free], rate[free] = answer[:-1, 0], answer[:-1, 1]
-        self.multiplier = -answer[-1]
+        value[free], rate[free] = answer[1:, 0], answer[1:, 1]
+        self.multiplier = -answer[0]
+        self.slopes = moved  # of the held tasks: the refinement moves them by roundings only
+        self.slopes[:, 0] += self.pull
         return value, rate
 
-    def _system(self, answer: FloatArray) -> FloatArray:
-        """The linear system times (m + 1, 2) `answer`."""
-        full = np.zeros((len(self.p), 2))
-        full[self.free] = answer[:-1]
-        return np.vstack([(self.matrix @ full)[self.free] + answer[-1], answer[:-1].sum(axis=0)])
+    def _pulled(self, answer: FloatArray) -> FloatArray:
+        """(n, 2) lam S times the free weights in (m + 1, 2) `answer`."""
+        return np.asarray((answer[1:].T @ self.rows[: len(self.free)]).T)
 
     def _next_event(
         self, until: float, start: FloatArray, step: FloatArray, value: FloatArray, rate: FloatArray
@@ -172,7 +192,9 @@ class Walk:
         network, free = self.network, np.array(self.free)
         best, task, side = until, -1, FREE
         unit = float(np.abs(step).max())  # rates and drifts below roundings of what they are computed from are none
-        tiny = NONE * unit * float(np.abs(self.inverse[:-1, :-1]).max())
+        tiny = (
+            NONE * unit * float(np.abs(np.diagonal(self.inverse)[1:]).max())
+        )  # no entry of a definite block is larger
         if len(free) > 1:
             moving = rate[free]
             goal = np.where(moving > 0.0, network.upper[free], network.lower[free])
@@ -181,9 +203,8 @@ class Walk:
             place = int(np.argmin(when))
             if when[place] < best:
                 best, task, side = float(when[place]), int(free[place]), UPPER if moving[place] > 0.0 else LOWER
-        both = self.matrix @ np.column_stack([value, rate])
-        level = both[:, 0] - start - self.multiplier[0]
-        drift = both[:, 1] - step - self.multiplier[1]
+        level = self.slopes[:, 0] - start - self.multiplier[0]
+        drift = self.slopes[:, 1] - step - self.multiplier[1]
         # A held task moves where its slope, level + t drift, changes sign: >= 0 at its lower bound, <= 0 at its upper.
         towards = np.where(self.side == LOWER, -drift, drift)
         held = (self.side != FREE) & self.movable & (towards > NONE * unit)
@@ -197,7 +218,7 @@ class Walk:
 
     def _enter(self, task: int, s: float) -> Iterator[Corner]:
         """Let a task move: take it into the system, or jump along a direction that costs nothing."""
-        column = np.append(self.matrix[self.free, task], 1.0)
+        column = np.append(1.0, self.matrix[self.free, task])
         answer = self.inverse @ column
         pivot = self.matrix[task, task] - column @ answer
         if pivot > SINGULAR * self.scale:
@@ -205,11 +226,12 @@ class Walk:
             return
         sign = 1.0 if self.side[task] == LOWER else -1.0
         direction = np.zeros(len(self.p))
-        direction[self.free], direction[task] = -sign * answer[:-1], sign
+        direction[self.free], direction[task] = -sign * answer[1:], sign
         blocker, side = self._jump(direction)
         yield Corner(s, self.p.copy())
         if blocker == task:
             self.side[task] = side
+            self._start_again()
             return
         self._replace(blocker, side, task)
 
@@ -227,36 +249,39 @@ class Walk:
         self.free[self.free.index(blocker)] = task
         self.side[blocker], self.side[task] = side, FREE
         self.p[blocker] = self.network.upper[blocker] if side == UPPER else self.network.lower[blocker]
-        self.inverse, self.updates = _inverse(self.matrix, self.free), 0
+        self._start_again()
 
     def _grow(self, task: int, answer: FloatArray, pivot: float) -> None:
-        """Add a task to the system: the inverse of a bordered matrix, the new row before the multiplier's."""
-        m = len(self.free)
-        inverse: FloatArray = np.empty((m + 2, m + 2))
-        old = np.r_[np.arange(m), m + 1]
-        inverse[np.ix_(old, old)] = self.inverse + np.outer(answer, answer) / pivot
-        inverse[m, old] = inverse[old, m] = -answer / pivot
-        inverse[m, m] = 1.0 / pivot
-        self.inverse = inverse
+        """Add a task to the system: the inverse of a bordered matrix, the new row last."""
+        size = len(self.free) + 1
+        self.inverse[:] += np.outer(answer, answer / pivot)
+        self.space[size, :size] = self.space[:size, size] = -answer / pivot
+        self.space[size, size] = 1.0 / pivot
+        self.rows[size - 1] = self.matrix[task]
         self.free.append(task)
         self.side[task] = FREE
+        self.pull -= self.p[task] * self.matrix[task]
         self._count()
 
     def _leave(self, task: int, side: int) -> None:
         """Hold a free task at a bound: the inverse of a matrix without one row and column."""
-        place = self.free.index(task)
-        keep = np.delete(np.arange(len(self.free) + 1), place)
-        column = self.inverse[keep, place]
-        self.inverse = self.inverse[np.ix_(keep, keep)] - np.outer(column, column) / self.inverse[place, place]
-        self.free.pop(place)
+        place, inverse = self.free.index(task) + 1, self.inverse
+        column = inverse[:, place].copy()
+        inverse -= np.outer(column, column / column[place])
+        inverse[place] = inverse[-1]
+        inverse[:, place] = inverse[:, -1]
+        self.rows[place - 1] = self.rows[len(self.free) - 1]
+        self.free[place - 1] = self.free[-1]
+        self.free.pop()
         self.side[task] = side
         self.p[task] = self.network.upper[task] if side == UPPER else self.network.lower[task]
+        self.pull += self.p[task] * self.matrix[task]
         self._count()
 
     def _count(self) -> None:
         self.updates += 1
         if self.updates >= REFRESH:
-            self.inverse, self.updates = _inverse(self.matrix, self.free), 0
+            self._start_again()
 
     def _within(self, p: FloatArray) -> FloatArray:
         """Roundings beyond a bound, and of the sum, taken off."""
@@ -272,6 +297,6 @@ def _inverse(matrix: FloatArray, free: list[int]) -> FloatArray:
     """Of the free tasks' linear system, from scratch."""
     m = len(free)
     system = np.ones((m + 1, m + 1))
-    system[:m, :m] = matrix[np.ix_(free, free)]
-    system[m, m] = 0.0
+    system[0, 0] = 0.0
+    system[1:, 1:] = matrix[np.ix_(free, free)]
     return np.asarray(np.linalg.inv(system), dtype=np.float64)
