@@ -19,11 +19,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
-from taskpgm.inference.critical_line import Walk, walk_refusal
+from taskpgm.inference.critical_line import Corner, Walk, walk_refusal
 from taskpgm.network import TaskNetwork
 from taskpgm.types import FloatArray, InputError, readonly
 
 BLOCK = 256  # corners certified at once
+CLEAR = 1e3  # utility terms, in units of lam S, up to which differences of beta are computed without loss
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,10 +152,20 @@ def trade_off(network: TaskNetwork) -> TradeOff:
     reason = walk_refusal(network)
     if reason is not None:
         raise InputError(f"no exact path: {reason}.")
-    walk = Walk(network)
-    corners = list(walk.follow(np.zeros(len(network)), network.utility, np.inf))
+    corners = _downwards(network)
+    if corners is None:
+        corners = list(Walk.at_no_gain(network).follow(np.zeros(len(network)), network.utility, np.inf))
     betas = readonly([corner.s for corner in corners], np.float64)
     return TradeOff(network, betas, readonly([corner.mixture for corner in corners], np.float64))
+
+
+def _downwards(network: TaskNetwork) -> list[Corner] | None:
+    """The path from utility alone to diversity alone, turned round; None where its first vertex is not clear enough."""
+    walk, u = Walk(network, network.utility), network.utility
+    if not walk.unique or walk.outweighs * float(np.ptp(u)) > CLEAR * walk.scale:
+        return None
+    _, *found = walk.follow(walk.outweighs * u, -u, walk.outweighs)  # it begins beyond the last corner
+    return [Corner(walk.outweighs - corner.s, corner.mixture) for corner in reversed(found)]
 
 
 def effective_tasks(mixture: ArrayLike) -> FloatArray:

@@ -219,10 +219,24 @@ def test_the_starting_vertex_is_the_linear_programs() -> None:
 
 
 def test_an_inverse_that_is_updated_is_an_inverse() -> None:
-    walk = Walk(random_network(30, 6, "exponential_kernel"))
+    walk = Walk.at_no_gain(random_network(30, 6, "exponential_kernel"))
     for _ in walk.follow(np.zeros(30), walk.network.utility, np.inf):
-        m = len(walk.free)
-        system = np.ones((m + 1, m + 1))
-        system[1:, 1:] = walk.matrix[np.ix_(walk.free, walk.free)]
-        system[0, 0] = 0.0
-        np.testing.assert_allclose(walk.inverse @ system, np.eye(m + 1), atol=1e-9)
+        free = walk.system.free
+        whole = np.ones((len(free) + 1, len(free) + 1))
+        whole[1:, 1:] = walk.matrix[np.ix_(free, free)]
+        whole[0, 0] = 0.0
+        np.testing.assert_allclose(walk.system.inverse @ whole, np.eye(len(whole)), atol=1e-9)
+        np.testing.assert_allclose(walk.pull, walk.matrix @ walk.p, atol=1e-12 * walk.scale)
+        x = np.arange(1.0, len(free) + 1.0)
+        np.testing.assert_allclose(walk.system.times(x), walk.matrix[:, free] @ x, rtol=1e-12)
+
+
+@given(networks(max_tasks=7, scales=(1.0,)))
+@settings(max_examples=60)
+def test_the_path_is_the_same_from_either_end(network: TaskNetwork) -> None:
+    path = trade_off(network)
+    upwards = list(Walk.at_no_gain(network).follow(np.zeros(len(network)), network.utility, np.inf))
+    for corner in upwards:
+        there = at_beta(network, corner.s)
+        expected = there.energy(corner.mixture)
+        assert there.energy(path.at(corner.s)) == pytest.approx(expected, abs=tolerance(network, corner.s))

@@ -8,7 +8,7 @@ of them reaches a bound.
 
 No solver is needed to begin with: where the linear term outweighs S, the best weights are a vertex of the feasible set.
 
-    walk = Walk(network)                                                # now at the best mixture without utilities
+    walk = Walk.at_no_gain(network)                                     # at the best mixture without utilities
     corners = list(walk.follow(np.zeros(n), network.utility, np.inf))   # and on to utilities alone
 """
 
@@ -21,13 +21,16 @@ from typing import ClassVar
 import numpy as np
 
 from taskpgm.factored import FactoredNetwork
+from taskpgm.inference.bordered import BorderedSystem
 from taskpgm.inference.method import DENSE, ONLY_BOUNDS, Answer, Deadline, Domain, Method
 from taskpgm.judge import Problem
 from taskpgm.network import TaskNetwork
 from taskpgm.types import FloatArray, IntArray
 
-REFRESH = 50  # updates of the inverse until it is computed anew
+ROUNDING = 1e-14  # relative errors of slopes that are worth another step of refinement
 SINGULAR = 1e-11
+PIVOT_ROUNDING = 1e-14
+INACCURATE = 1e-9  # errors of the inverse, seen in what it answers, after which it is computed anew
 CURVATURE_TOLERANCE = 1e-10
 NONE = 1e-12
 LOWER, FREE, UPPER = -1, 0, 1
@@ -48,7 +51,7 @@ class CriticalLine(Method):
         return walk_refusal(problem) if isinstance(problem, TaskNetwork) else DENSE
 
     def run(self, problem: TaskNetwork, deadline: Deadline, seed: int) -> Answer:
-        walk, corners = Walk(problem, seed), 0
+        walk, corners = Walk.at_no_gain(problem, seed), 0
         for corners, _ in enumerate(walk.follow(np.zeros(len(problem)), problem.beta * problem.utility, 1.0)):
             if deadline.passed():
                 return Answer(walk.p, finished=False, message=f"stopped after {corners} corners")
@@ -88,51 +91,35 @@ def best_vertex(network: TaskNetwork | FactoredNetwork, gain: FloatArray) -> tup
 
 
 class Walk:
-    """The state of the walk: weights, who is free, and the inverse of the free tasks' linear system.
+    """The state of the walk: weights p, who is free, the system of the free ones, and pull = lam S p.
 
-    The system is [[0, 1'], [1, lam S_FF]] (minus the multiplier of the budget; weights of free tasks). Its inverse, and
-    the free tasks' rows of lam S, lie in a corner of larger arrays, so that a task is added at the end, and the last
-    takes the place of one that leaves. pull is lam S times the weights of the tasks that are held.
+    It begins at the vertex that a large enough multiple of `gain` prefers: at `outweighs` times it.
     """
 
-    def __init__(self, network: TaskNetwork, seed: int = 0) -> None:
+    def __init__(self, network: TaskNetwork, gain: FloatArray) -> None:
         self.network = network
         self.matrix = np.ascontiguousarray(network.lam * network.similarity)
         self.scale = float(np.abs(self.matrix).max()) or 1.0
         self.movable = network.lower < network.upper
-        gain = np.random.default_rng(seed).permutation(len(network)) / len(network)
         self.p, last = best_vertex(network, gain)
         self.side: IntArray = np.where(self.p >= network.upper, UPPER, LOWER).astype(np.int64)
         self.side[last] = FREE
-        self.free = [last]
-        self.space: FloatArray = np.empty((len(network) + 1, len(network) + 1))
-        self.rows: FloatArray = np.empty((len(network), len(network)))
-        self._start_again()
-        self._walk_to_no_gain(gain, last)
-
-    @property
-    def inverse(self) -> FloatArray:
-        """(m + 1, m + 1) of the system, in place."""
-        size = len(self.free) + 1
-        return self.space[:size, :size]
-
-    def _start_again(self) -> None:
-        """Compute the inverse and the pull of the held tasks from scratch: updates leave roundings."""
-        self.inverse[:] = _inverse(self.matrix, self.free)
-        self.rows[: len(self.free)] = self.matrix[self.free]
-        held = self.p.copy()
-        held[self.free] = 0.0
-        self.pull, self.updates = self.matrix @ held, 0
-
-    def _walk_to_no_gain(self, gain: FloatArray, last: int) -> None:
-        """From the vertex that a large multiple of `gain` prefers to the best mixture without any linear term."""
-        slope = self.matrix @ self.p
+        self.system = BorderedSystem(self.matrix, last)
+        self.pull: FloatArray = self.matrix @ self.p
         apart = gain[last] - gain
         with np.errstate(divide="ignore", invalid="ignore"):
-            least = (slope[last] - slope) / apart
-        outweighs = 1.0 + 2.0 * float(np.abs(least[apart != 0.0]).max(initial=0.0))
-        for _ in self.follow(outweighs * gain, -gain, outweighs):
+            least = (self.pull[last] - self.pull) / apart
+        self.outweighs = 1.0 + 2.0 * float(np.abs(least[apart != 0.0]).max(initial=0.0))
+        self.unique = bool((apart[self.movable] != 0.0).sum() >= self.movable.sum() - self.movable[last])
+
+    @classmethod
+    def at_no_gain(cls, network: TaskNetwork, seed: int = 0) -> Walk:
+        """At the best mixture without any linear term, come there from a vertex that the seed chooses."""
+        gain = np.random.default_rng(seed).permutation(len(network)) / len(network)
+        walk = cls(network, gain)
+        for _ in walk.follow(walk.outweighs * gain, -gain, walk.outweighs):
             pass
+        return walk
 
     def follow(self, start: FloatArray, step: FloatArray, until: float) -> Iterator[Corner]:
         """Corners from s = 0, where the state must be optimal, to s = until, both included (an infinite one excepted).
@@ -143,8 +130,9 @@ class Walk:
         yield Corner(s, self.p.copy())
         while True:
             here = start + s * step
-            value, rate = self._piece(here, step)
-            length, task, side = self._next_event(until - s, here, step, value, rate)
+            level = self._settle(here)
+            drift, rate, moved = self._rate(step)
+            length, task, side = self._next_event(until - s, step, level, drift, rate, moved)
             if np.isinf(length):
                 return
             stuck = stuck + 1 if length <= 0.0 else 0
@@ -152,7 +140,9 @@ class Walk:
                 raise RuntimeError(f"the path does not get beyond {s:.12g}: too many ties at one point")
             length = max(length, 0.0)
             s = s + length if task >= 0 else until
-            self.p = self._within(value + length * rate)
+            self.p[self.system.free] += length * rate
+            self.pull += length * moved
+            self.p = self._within(self.p)
             if s > 0.0:
                 yield Corner(s, self.p.copy())
             if task < 0:
@@ -161,50 +151,54 @@ class Walk:
                 yield from self._enter(task, s)
             else:
                 self._leave(task, side)
+            if self.system.stale:
+                self.system.refresh()
+                self.pull = self.matrix @ self.p
 
-    def _piece(self, start: FloatArray, step: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """(value, rate), each (n,): at a linear term of start + t step the weights are value + t rate."""
-        free, n = self.free, len(self.p)
-        held = self.p.copy()
-        held[free] = 0.0
-        right = np.zeros((len(free) + 1, 2))
-        right[0, 0] = 1.0 - held.sum()
-        right[1:, 0], right[1:, 1] = (start - self.pull)[free], step[free]
-        answer = self.inverse @ right
-        moved = self._pulled(answer)
-        missed = right - np.vstack([answer[1:].sum(axis=0), moved[free] + answer[0]])
-        answer += self.inverse @ missed  # one step of refinement: the inverse is an updated one
-        value, rate = held, np.zeros(n)
-        value[free], rate[free] = answer[1:, 0], answer[1:, 1]
-        self.multiplier = -answer[0]
-        self.slopes = moved  # of the held tasks: the refinement moves them by roundings only
-        self.slopes[:, 0] += self.pull
-        return value, rate
+    def _settle(self, here: FloatArray) -> FloatArray:
+        """(n,) slopes of all tasks above the free ones', after taking out what roundings have put between those."""
+        free = self.system.free
+        level = self.pull - here
+        price = -float(level[free].mean())
+        residual = np.append(1.0 - self.p.sum(), -level[free] - price)
+        if np.abs(residual).max() > ROUNDING * max(self.scale, float(np.abs(here).max())):
+            change = self.system.inverse @ residual
+            self.p[free] += change[1:]
+            self.pull += self.system.times(change[1:])
+            price += float(change[0])
+            level = self.pull - here
+        return np.asarray(level + price)
 
-    def _pulled(self, answer: FloatArray) -> FloatArray:
-        """(n, 2) lam S times the free weights in (m + 1, 2) `answer`."""
-        return np.asarray((answer[1:].T @ self.rows[: len(self.free)]).T)
+    def _rate(self, step: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Per unit of s: (n,) change of the slopes above the free ones', (m,) of the free weights, (n,) of the pull."""
+        free, unit = self.system.free, float(np.abs(step).max())
+        right = np.append(0.0, step[free])
+        answer = self.system.inverse @ right
+        moved = self.system.times(answer[1:])
+        residual = right - np.append(answer[1:].sum(), moved[free] + answer[0])
+        if np.abs(residual).max() > INACCURATE * unit:
+            self.system.stale = True
+        if np.abs(residual).max() > ROUNDING * unit:  # one step of refinement: the inverse is an updated one
+            change = self.system.inverse @ residual
+            answer += change
+            moved += self.system.times(change[1:])
+        return moved - step + answer[0], answer[1:], moved
 
     def _next_event(
-        self, until: float, start: FloatArray, step: FloatArray, value: FloatArray, rate: FloatArray
+        self, until: float, step: FloatArray, level: FloatArray, drift: FloatArray, rate: FloatArray, moved: FloatArray
     ) -> tuple[float, int, int]:
         """(t, task, new side) of what happens next; task -1 where the end comes first."""
-        network, free = self.network, np.array(self.free)
+        network, free = self.network, np.array(self.system.free)
         best, task, side = until, -1, FREE
         unit = float(np.abs(step).max())  # rates and drifts below roundings of what they are computed from are none
-        tiny = (
-            NONE * unit * float(np.abs(np.diagonal(self.inverse)[1:]).max())
-        )  # no entry of a definite block is larger
+        tiny = NONE * unit * float(np.diag(self.system.inverse)[1:].max())
         if len(free) > 1:
-            moving = rate[free]
-            goal = np.where(moving > 0.0, network.upper[free], network.lower[free])
+            goal = np.where(rate > 0.0, network.upper[free], network.lower[free])
             with np.errstate(divide="ignore", invalid="ignore"):
-                when = np.where(np.abs(moving) > tiny, (goal - value[free]) / moving, np.inf)
+                when = np.where(np.abs(rate) > tiny, (goal - self.p[free]) / rate, np.inf)
             place = int(np.argmin(when))
             if when[place] < best:
-                best, task, side = float(when[place]), int(free[place]), UPPER if moving[place] > 0.0 else LOWER
-        level = self.slopes[:, 0] - start - self.multiplier[0]
-        drift = self.slopes[:, 1] - step - self.multiplier[1]
+                best, task, side = float(when[place]), int(free[place]), UPPER if rate[place] > 0.0 else LOWER
         # A held task moves where its slope, level + t drift, changes sign: >= 0 at its lower bound, <= 0 at its upper.
         towards = np.where(self.side == LOWER, -drift, drift)
         held = (self.side != FREE) & self.movable & (towards > NONE * unit)
@@ -218,22 +212,22 @@ class Walk:
 
     def _enter(self, task: int, s: float) -> Iterator[Corner]:
         """Let a task move: take it into the system, or jump along a direction that costs nothing."""
-        column = np.append(1.0, self.matrix[self.free, task])
-        answer = self.inverse @ column
-        pivot = self.matrix[task, task] - column @ answer
-        if pivot > SINGULAR * self.scale:
-            self._grow(task, answer, pivot)
+        answer, pivot = self.system.column(task)
+        if pivot > self.scale * max(SINGULAR, PIVOT_ROUNDING * (1.0 + float(np.abs(answer[1:]).sum())) ** 2):
+            self.system.add(task, answer, pivot)
+            self.side[task] = FREE
             return
         sign = 1.0 if self.side[task] == LOWER else -1.0
         direction = np.zeros(len(self.p))
-        direction[self.free], direction[task] = -sign * answer[1:], sign
+        direction[self.system.free], direction[task] = -sign * answer[1:], sign
         blocker, side = self._jump(direction)
         yield Corner(s, self.p.copy())
         if blocker == task:
             self.side[task] = side
-            self._start_again()
             return
-        self._replace(blocker, side, task)
+        self._hold(blocker, side)
+        self.side[task] = FREE
+        self.system.replace(blocker, task)
 
     def _jump(self, direction: FloatArray) -> tuple[int, int]:
         """Move as far as the bounds let; returns the task that stops it and on which side."""
@@ -242,61 +236,23 @@ class Walk:
             length = np.where(np.abs(direction) > 1e-12, (goal - self.p) / direction, np.inf)
         blocker = int(np.argmin(length))
         self.p = self._within(self.p + max(0.0, float(length[blocker])) * direction)
+        self.pull = self.matrix @ self.p
         return blocker, UPPER if direction[blocker] > 0.0 else LOWER
 
-    def _replace(self, blocker: int, side: int, task: int) -> None:
-        """Hold `blocker` at a bound and let `task` move instead."""
-        self.free[self.free.index(blocker)] = task
-        self.side[blocker], self.side[task] = side, FREE
-        self.p[blocker] = self.network.upper[blocker] if side == UPPER else self.network.lower[blocker]
-        self._start_again()
-
-    def _grow(self, task: int, answer: FloatArray, pivot: float) -> None:
-        """Add a task to the system: the inverse of a bordered matrix, the new row last."""
-        size = len(self.free) + 1
-        self.inverse[:] += np.outer(answer, answer / pivot)
-        self.space[size, :size] = self.space[:size, size] = -answer / pivot
-        self.space[size, size] = 1.0 / pivot
-        self.rows[size - 1] = self.matrix[task]
-        self.free.append(task)
-        self.side[task] = FREE
-        self.pull -= self.p[task] * self.matrix[task]
-        self._count()
-
     def _leave(self, task: int, side: int) -> None:
-        """Hold a free task at a bound: the inverse of a matrix without one row and column."""
-        place, inverse = self.free.index(task) + 1, self.inverse
-        column = inverse[:, place].copy()
-        inverse -= np.outer(column, column / column[place])
-        inverse[place] = inverse[-1]
-        inverse[:, place] = inverse[:, -1]
-        self.rows[place - 1] = self.rows[len(self.free) - 1]
-        self.free[place - 1] = self.free[-1]
-        self.free.pop()
+        """Hold a free task at a bound."""
+        self._hold(task, side)
+        self.system.remove(task)
+
+    def _hold(self, task: int, side: int) -> None:
         self.side[task] = side
         self.p[task] = self.network.upper[task] if side == UPPER else self.network.lower[task]
-        self.pull += self.p[task] * self.matrix[task]
-        self._count()
-
-    def _count(self) -> None:
-        self.updates += 1
-        if self.updates >= REFRESH:
-            self._start_again()
 
     def _within(self, p: FloatArray) -> FloatArray:
         """Roundings beyond a bound, and of the sum, taken off."""
         p = np.clip(p, self.network.lower, self.network.upper)
-        rest = 1.0 - p.sum()
-        room = (self.network.upper - p if rest > 0.0 else p - self.network.lower)[self.free]
+        free, rest = self.system.free, 1.0 - p.sum()
+        room = (self.network.upper - p if rest > 0.0 else p - self.network.lower)[free]
         if len(room) and room.sum() > 0.0:
-            p[self.free] += rest * room / max(float(room.sum()), abs(rest))
+            p[free] += rest * room / max(float(room.sum()), abs(rest))
         return np.asarray(p)
-
-
-def _inverse(matrix: FloatArray, free: list[int]) -> FloatArray:
-    """Of the free tasks' linear system, from scratch."""
-    m = len(free)
-    system = np.ones((m + 1, m + 1))
-    system[0, 0] = 0.0
-    system[1:, 1:] = matrix[np.ix_(free, free)]
-    return np.asarray(np.linalg.inv(system), dtype=np.float64)
