@@ -4,6 +4,7 @@
     python benchmarks/mixtures.py collect --out runs/study --to benchmarks/results/mixtures/study.jsonl
     python benchmarks/mixtures.py report benchmarks/results/mixtures/study.jsonl
     python benchmarks/mixtures.py summary benchmarks/results/mixtures/study.jsonl --to taskpgm/study.json
+    python benchmarks/mixtures.py table taskpgm/study.json
 
 What is compared, and how, was written down before the first run: benchmarks/results/mixtures/PLAN.md. `run` goes on
 where it stopped; each suite and seed is one process with one thread. A mixture that fails stays in the record.
@@ -24,6 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from taskpgm.families import family_weights
 from taskpgm.storage import canonical_json, read_json, versions, write_atomic
 
 Array = NDArray[np.float64]
@@ -140,7 +142,7 @@ def coverage_network(
     n = len(tasks)
     transfer = tp.exposure_transfer(evidence.curves) if graph else np.eye(n)
     curves = tp.fit_curves(evidence.curves, transfer, method=fit, horizon=evidence.budget / n)  # type: ignore[arg-type]
-    targets = family_weights([task.family for task in tasks]) if families else None
+    targets = family_weights(tasks.names, [task.family for task in tasks]) if families else None
     return tp.CoverageNetwork(curves, transfer, evidence.budget, target_weights=targets, tau=tau, lower=floor / n)
 
 
@@ -151,12 +153,6 @@ def coverage_mixture(evidence: Any, tasks: Any, **options: Any) -> Array:
     if solution.status is not tp.Status.optimal:
         raise RuntimeError(f"coverage: {solution.status.name}: {solution.message}")
     return np.asarray(solution.point)
-
-
-def family_weights(families: Sequence[str]) -> Array:
-    """(n,) equal mass for each family, shared equally by its tasks."""
-    counts = {family: families.count(family) for family in families}
-    return np.array([1.0 / (len(counts) * counts[family]) for family in families])
 
 
 def final_run(
@@ -250,6 +246,9 @@ def main() -> None:
     keeper.add_argument("record", type=Path)
     keeper.add_argument("--to", type=Path, required=True)
     keeper.set_defaults(command=summary)
+    shower = commands.add_parser("table", help="the README's table, from a summary")
+    shower.add_argument("summary", type=Path)
+    shower.set_defaults(command=print_table)
     arguments = parser.parse_args()
     arguments.command(arguments)
 
@@ -288,6 +287,39 @@ def summary(arguments: argparse.Namespace) -> None:
                 {"suite": suite, "steps": steps, **row.as_dict(), "interval": alone(losses, row.mixture, view)}
             )
     write_atomic(arguments.to, (canonical_json(found) + "\n").encode())
+
+
+SHOWN = {
+    "pairwise-careful": "pairwise energy (the default)",
+    "coverage-families": "coverage energy",
+    "coverage": "coverage, every task alike",
+    "pairwise-literal": "raw similarities, no floor",
+    "temperature-2": "square root of size",
+    "proportional": "size-proportional",
+    "mixmin": "MixMin",
+    "uniform-again": "uniform, another order",
+}
+
+
+def print_table(arguments: argparse.Namespace) -> None:
+    """The README's table: differences to uniform with 95 % intervals, * where the corrected one excludes 0."""
+    print(readme_table(json.loads(arguments.summary.read_text())))
+
+
+def readme_table(rows: Sequence[Record]) -> str:
+    cells = sorted({(row["suite"], row["steps"]) for row in rows})
+    heads = [f"{suite}, {steps} steps" for suite, steps in cells]
+    lines = ["| | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
+    for name, title in SHOWN.items():
+        found = {(row["suite"], row["steps"]): row for row in rows if row["mixture"] == name}
+        lines.append(f"| {title} | " + " | ".join(table_cell(found[cell]) for cell in cells) + " |")
+    return "\n".join(lines)
+
+
+def table_cell(row: Record) -> str:
+    low, high = row["interval"]
+    sure = "*" if row["corrected"][0] > 0.0 or row["corrected"][1] < 0.0 else ""
+    return f"{row['mean']:+.3f}{sure} ({low:+.3f} to {high:+.3f})"
 
 
 def alone(losses: dict[str, Array], name: str, view: Any) -> tuple[float, float] | None:
@@ -361,7 +393,7 @@ def print_forecasts(records: Sequence[Record], suite: str, steps: int) -> None:
         }
         told, came = ({name: np.array(run[key]) for name, run in runs.items()} for key in ("forecast", "losses"))
         found.append(agreement(told, came, record["names"]))
-        weights = family_weights(record["families"])
+        weights = family_weights(record["names"], record["families"])
         of_means.append(spearmanr([told[n] @ weights for n in runs], [came[n] @ weights for n in runs]).statistic)
     square, rank = (
         np.mean([getattr(one, f"mean_{what}") for one in found]) for what in ("r_squared", "rank_correlation")

@@ -1,12 +1,12 @@
 """From the settings of a run and its evidence to the network of either energy.
 
-network = coverage_network(losses, energy, allowed, sizes, unit="tokens", budget=200_000)
+network = coverage_network(losses, energy, allowed, sizes, "tokens", 200_000, families)
 network = pairwise_network(names, affinity.utility, affinity.similarity, energy.beta, energy, allowed)
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from taskpgm.choice import Rule
 from taskpgm.config import EnergySettings
 from taskpgm.coverage import DEFAULT_TAU, CoverageNetwork
 from taskpgm.curves import fit_curves
+from taskpgm.families import family_weights
 from taskpgm.feasible_settings import Allowed
 from taskpgm.network import TaskNetwork, balanced_beta
 from taskpgm.transfer import exposure_transfer
@@ -30,8 +31,9 @@ def coverage_network(
     sizes: Mapping[str, TaskSize],
     unit: str,
     budget: float | None,
+    families: Sequence[str],
 ) -> CoverageNetwork:
-    """The coverage energy of a run.
+    """The coverage energy of a run; target weights are the same for every family where none are given.
 
     budget: of the final run in `unit`; what one expert had where not given.
     """
@@ -46,7 +48,7 @@ def coverage_network(
         fit_curves(losses, transfer, method=energy.curves, horizon=horizon),
         transfer,
         budget,
-        target_weights=energy.target_weights,
+        target_weights=energy.target_weights or family_weights(names, families),
         lengths=lengths,
         tau=DEFAULT_TAU if energy.tau is None else energy.tau,
         prior=prior_of(energy, names),

@@ -182,7 +182,8 @@ class EnergySettings(Settings):
 
     Of a pairwise energy beta is balanced against redundancy by rho where it is neither given nor chosen. tau pulls to
     the prior:
-    0 where a pairwise energy does not give it, 0.05 for coverage.
+    0 where a pairwise energy does not give it, 0.05 for coverage. target_weights say what coverage, forecasts and the
+    utility heldout_gain care about; not given, every family of tasks (heldout_gain: every task) counts the same.
     """
 
     kind: Literal["pairwise", "coverage"] = "pairwise"

@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from taskpgm.checks import checked_targets
+from taskpgm.families import family_weights, owned_families
 from taskpgm.types import FloatArray, InputError, readonly
 
 Level: TypeAlias = Literal["average", "family", "task"]
@@ -78,12 +79,12 @@ def views(names: Sequence[str], families: Sequence[str], target: Mapping[str, fl
         InputError: target weights of unknown tasks, or none positive.
     """
     n = len(names)
-    owned = [family or name for family, name in zip(families, names, strict=True)]
+    owned = owned_families(names, families)
     groups = {family: np.array([float(other == family) for other in owned]) for family in dict.fromkeys(owned)}
     rows = [View("target-weighted" if target else "all tasks", "average", checked_targets(target, names))]
     if len(groups) < n:
         each = {name: readonly(group / group.sum(), np.float64) for name, group in groups.items()}
-        mean = readonly(np.mean(list(each.values()), axis=0), np.float64)
+        mean = family_weights(names, families)
         shared = [View(name, "family", weights) for name, weights in each.items() if groups[name].sum() > 1.0]
         rows = [View("all families", "average", mean), *rows, *shared]
     return (*rows, *(View(name, "task", readonly(np.eye(n)[i], np.float64)) for i, name in enumerate(names)))

@@ -40,7 +40,7 @@ from taskpgm.tasks import tasks_of
 from taskpgm.types import Affinity, InputError, TaskSet
 from taskpgm.uncertainty import Spread, bootstrap
 
-SCHEMA = 4
+SCHEMA = 5
 MIXTURE_FILE = "mixture.json"
 REPLICATES = 200  # of the evidence, for error bars
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "numpy", "cvxpy", "clarabel", "taskpgm")
@@ -145,7 +145,8 @@ def mix(
     predictions = predict_tokenised(experts, tokenised, probes, progress)
     affinity = estimate_affinity(predictions, utility=utility_of(energy), similarity=similarity_of(energy))
     losses = experts.curves()
-    learned = coverage_network(losses, energy, allowed, sizes, amounts.unit, amounts.budget)
+    families = [task.family for task in tasks]
+    learned = coverage_network(losses, energy, allowed, sizes, amounts.unit, amounts.budget, families)
     network: TaskNetwork | CoverageNetwork = learned
     chosen: Choice | None = None
     if energy.kind == "coverage":
@@ -168,7 +169,9 @@ def mix(
         details["choice"] = chosen.as_dict()
     if solution.point is not None:
         even = np.full(len(tasks), 1.0 / len(tasks))
-        details["forecast"] = forecast(learned, solution).as_dict() | {"uniform": forecast(learned, even).mean}
+        by_family = energy.target_weights is None and len(set(families)) > 1
+        compared = {"uniform": forecast(learned, even).mean, "by_family": by_family}
+        details["forecast"] = forecast(learned, solution).as_dict() | compared
         if feasible != FeasibleSettings(floor=feasible.floor):
             details["constraints"] = prices(network, solution).as_dict()
     mixture = Mixture.from_solution(network, solution, unit=amounts.unit, sizes=sizes, details=details)

@@ -172,9 +172,10 @@ def _print_forecast(mixture: Mixture) -> None:
     told = mixture.details.get("forecast")
     if not told:
         return
+    average = " (every family of tasks counts the same)" if told["by_family"] else ""
     print(
         f"Forecast by the experts' learning curves for {told['budget']:.4g} {mixture.unit}: a mean loss of"
-        f" {told['mean']:.4g} nats per target token, {told['uniform']:.4g} with the uniform mixture."
+        f" {told['mean']:.4g} nats per target token, {told['uniform']:.4g} with the uniform mixture{average}."
     )
     findings = mixture.details.get("findings", ())
     for finding in findings[:MOST_FINDINGS]:

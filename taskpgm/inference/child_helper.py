@@ -134,13 +134,13 @@ def serve(requests: int, replies: int) -> None:
 
 def _solved(request: Mapping[str, Any], payload: bytes, requests: int, replies: int) -> dict[str, Any]:
     reading, writing = os.pipe()
-    before = resident_memory("VmRSS") or 0
     process = os.fork()
     if process == 0:
         for descriptor in (reading, requests, replies):
             os.close(descriptor)
         _answer(request, payload, writing)
     os.close(writing)
+    before = int.from_bytes(os.read(reading, LENGTH), "big")
     limit = math.inf if request["deadline"] is None else time.monotonic() + request["deadline"] + GRACE
     data: bytes | None = None
     try:
@@ -150,7 +150,7 @@ def _solved(request: Mapping[str, Any], payload: bytes, requests: int, replies: 
         if data is None:
             os.kill(process, signal.SIGKILL)
         _, status, usage = os.wait4(process, 0)
-    memory = max(0, usage.ru_maxrss * 1024 - before)  # ru_maxrss starts from what the fork shares with the helper
+    memory = max(0, usage.ru_maxrss * 1024 - before)  # ru_maxrss starts from what the fork left resident
     if data is None:
         return {"late": True, "memory": memory}
     return {"memory": memory, **_handed_in(data, status)}
@@ -192,6 +192,8 @@ def _answer(request: Mapping[str, Any], payload: bytes, writing: int) -> None:
     """In the forked process: solve, write the answer and end."""
     code = 1
     try:
+        # less than the helper holds: pages of files are mapped anew when they are touched
+        os.write(writing, (resident_memory("VmRSS") or 0).to_bytes(LENGTH, "big"))
         with contextlib.suppress(OSError):  # where memory runs out, this process goes first
             Path("/proc/self/oom_score_adj").write_text("1000")
         try:
