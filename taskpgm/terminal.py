@@ -177,6 +177,11 @@ def _print_forecast(mixture: Mixture) -> None:
         f"Forecast by the experts' learning curves for {told['budget']:.4g} {mixture.unit}: a mean loss of"
         f" {told['mean']:.4g} nats per target token, {told['uniform']:.4g} with the uniform mixture{average}."
     )
+    if told["mean"] > told["uniform"]:
+        print(
+            "Beware: by this forecast the uniform mixture would do better. Compare them with taskpgm evaluate, or choose"
+            " by the forecast itself: energy: {kind: coverage}."
+        )
     findings = mixture.details.get("findings", ())
     for finding in findings[:MOST_FINDINGS]:
         print(f"Beware: {finding['text']}")

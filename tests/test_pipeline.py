@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -292,4 +293,8 @@ def test_the_table_of_a_coverage_mixture_shows_forecasts(project: Path, capsys: 
     assert "learns most from" in printed
     assert "forecast" in printed
     assert "Forecast by the experts' learning curves for" in printed
+    assert "the uniform mixture would do better" not in printed  # coverage chose by this very forecast
+    worse = {**mixture.details, "forecast": {**mixture.details["forecast"], "uniform": 0.0}}
+    print_energy(replace(mixture, details=worse))
+    assert "the uniform mixture would do better" in capsys.readouterr().out
     assert "Certified" in printed
