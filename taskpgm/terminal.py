@@ -179,7 +179,7 @@ def _print_forecast(mixture: Mixture) -> None:
     )
     if told["mean"] > told["uniform"]:
         print(
-            "Beware: by this forecast the uniform mixture would do better. Compare them with taskpgm evaluate, or choose"
+            "Beware: by this forecast uniform would do better. Compare both with taskpgm evaluate, or choose"
             " by the forecast itself: energy: {kind: coverage}."
         )
     findings = mixture.details.get("findings", ())
