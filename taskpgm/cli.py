@@ -170,7 +170,8 @@ def solve(
     print_mixture(mixture)
     print_energy(mixture)
     if out is not None:
-        print(f"Written to {out}; check it with: taskpgm verify {out}")
+        check = "" if indefinite == "global" else f"; check it with: taskpgm verify {out}"  # it knows convex energies
+        print(f"Written to {out}{check}")
 
 
 @app.command()
