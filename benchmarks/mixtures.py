@@ -139,11 +139,16 @@ def coverage_network(
 ) -> Any:
     import taskpgm as tp
 
-    n = len(tasks)
-    transfer = tp.exposure_transfer(evidence.curves) if graph else np.eye(n)
-    curves = tp.fit_curves(evidence.curves, transfer, method=fit, horizon=evidence.budget / n)  # type: ignore[arg-type]
     targets = family_weights(tasks.names, [task.family for task in tasks]) if families else None
-    return tp.CoverageNetwork(curves, transfer, evidence.budget, target_weights=targets, tau=tau, lower=floor / n)
+    return tp.CoverageNetwork.from_losses(
+        evidence.curves,
+        evidence.budget,
+        fit=fit,  # type: ignore[arg-type]
+        graph=graph,
+        target_weights=targets,
+        tau=tau,
+        lower=floor / len(tasks),
+    )
 
 
 def coverage_mixture(evidence: Any, tasks: Any, **options: Any) -> Array:

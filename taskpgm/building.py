@@ -15,11 +15,9 @@ from taskpgm.affinity import ExponentialSimilarity, LinearSimilarity, Similarity
 from taskpgm.choice import Rule
 from taskpgm.config import EnergySettings
 from taskpgm.coverage import DEFAULT_TAU, CoverageNetwork
-from taskpgm.curves import fit_curves
 from taskpgm.families import family_weights
 from taskpgm.feasible_settings import Allowed
 from taskpgm.network import TaskNetwork, balanced_beta
-from taskpgm.transfer import exposure_transfer
 from taskpgm.types import FloatArray, InputError, LossCurves, TaskSet, TaskSize
 from taskpgm.utilities import HeldoutGain, Learnability, Representativeness, Supplied, Utility
 
@@ -41,13 +39,11 @@ def coverage_network(
     lengths = np.array([getattr(sizes[name], unit) / sizes[name].examples for name in names])
     if budget is None:
         budget = float(losses.examples.max() * lengths.mean())
-    transfer = exposure_transfer(losses)
-    horizon = budget / float(lengths.sum())  # examples of each task, were the budget shared out evenly
     lower, upper, constraints = allowed
-    return CoverageNetwork(
-        fit_curves(losses, transfer, method=energy.curves, horizon=horizon),
-        transfer,
+    return CoverageNetwork.from_losses(
+        losses,
         budget,
+        fit=energy.curves,
         target_weights=energy.target_weights or family_weights(names, families),
         lengths=lengths,
         tau=DEFAULT_TAU if energy.tau is None else energy.tau,

@@ -109,7 +109,7 @@ class CapacityMixture(MixtureEnergy):
 
     @property
     def relative_smoothness(self) -> float:
-        """An L with E(q) <= E(p) + gradient'(q - p) + L KL(q || p): lam, by the chain rule of mutual information."""
+        """An L with E(q) <= E(p) + gradient'(q - p) + L KL(q || p): lam + tau, by the chain rule of information."""
         return self.lam + self.tau
 
     @property

@@ -27,11 +27,13 @@ from numpy.typing import ArrayLike
 
 from taskpgm.checks import Bound, array, checked_finite, checked_names, checked_prior, checked_scalar, checked_targets
 from taskpgm.constraints import Constraint
+from taskpgm.curves import Method, fit_curves
 from taskpgm.energy import MixtureEnergy
 from taskpgm.feasible import FeasibleSet
 from taskpgm.learning_curves import LearningCurves
 from taskpgm.network import TaskNetwork
-from taskpgm.types import FloatArray, InputError, readonly
+from taskpgm.transfer import exposure_transfer
+from taskpgm.types import FloatArray, InputError, LossCurves, readonly
 
 ENERGY_FIELDS = ("curves", "transfer", "budget", "target_weights", "lengths", "tau", "prior")
 FEASIBLE_FIELDS = ("lower", "upper", "constraints")
@@ -95,6 +97,49 @@ class CoverageNetwork(MixtureEnergy):
         for field, value in fields.items():
             object.__setattr__(self, field, value)
 
+    @classmethod
+    def from_losses(
+        cls,
+        losses: LossCurves,
+        budget: float,
+        *,
+        fit: Method = "posterior",
+        graph: bool = True,
+        target_weights: ArrayLike | Mapping[str, float] | None = None,
+        lengths: ArrayLike | None = None,
+        tau: float = DEFAULT_TAU,
+        prior: ArrayLike | None = None,
+        lower: Bound = 0.0,
+        upper: Bound = 1.0,
+        constraints: tuple[Constraint, ...] = (),
+    ) -> CoverageNetwork:
+        """The network of the experts' losses: transfer read off them, and curves fitted around an even share.
+
+        Args:
+            losses: of every expert on every task during its training.
+            budget, target_weights, lengths, tau, prior, lower, upper, constraints: as in the constructor.
+            fit: see `fit_curves`.
+            graph: False leaves transfer between tasks out, for comparison.
+
+        Raises:
+            InputError: as the constructor and `fit_curves`.
+        """
+        counted = _checked_lengths(lengths, losses.names)
+        transfer = exposure_transfer(losses) if graph else np.eye(len(losses.names))
+        even = _positive(budget, "budget") / float(counted.sum())  # examples of each task
+        return cls(
+            fit_curves(losses, transfer, method=fit, horizon=even),
+            transfer,
+            budget,
+            target_weights=target_weights,
+            lengths=counted,
+            tau=tau,
+            prior=prior,
+            lower=lower,
+            upper=upper,
+            constraints=constraints,
+        )
+
     def changed(self, **fields: Any) -> CoverageNetwork:
         """This network with some of its constructor's arguments replaced."""
         kept = {name: getattr(self, name) for name in (*ENERGY_FIELDS, *FEASIBLE_FIELDS)}
@@ -156,11 +201,9 @@ class CoverageNetwork(MixtureEnergy):
         """
         p = np.asarray(mixture, dtype=np.float64)
         hessian = self.smooth_hessian(p)
-        network = TaskNetwork(
-            hessian @ p - self.smooth_gradient(p), hessian, self.names, tau=self.tau, prior=self.prior
-        )
-        object.__setattr__(network, "feasible", self.feasible)
-        return network
+        utility = hessian @ p - self.smooth_gradient(p)
+        network = TaskNetwork(utility, hessian, self.names, tau=self.tau, prior=self.prior)
+        return network.changed(feasible=self.feasible)
 
 
 def _positive(value: float, label: str) -> float:

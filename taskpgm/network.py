@@ -130,13 +130,13 @@ class TaskNetwork(MixtureEnergy):
         return cls(affinity.utility, affinity.similarity, affinity.names, beta=beta, lam=lam, lower=lower, upper=upper)
 
     def changed(self, **fields: Any) -> TaskNetwork:
-        """This network with some of its constructor's arguments replaced."""
+        """This network with some of its constructor's arguments, or its feasible set, replaced."""
         kept = {name: getattr(self, name) for name in ENERGY_FIELDS}
         if "names" in fields:
             kept |= {name: getattr(self, name) for name in FEASIBLE_FIELDS}
             return TaskNetwork(**(kept | fields))
         within = {name: fields.pop(name) for name in FEASIBLE_FIELDS if name in fields}
-        feasible = self.feasible.changed(**within)
+        feasible = fields.pop("feasible", self.feasible).changed(**within)
         values = kept | fields
         made = object.__new__(TaskNetwork)  # the same mixtures are known to be feasible: not checked again
         utility = array(values.pop("utility"), "utility", ndim=1)

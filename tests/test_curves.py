@@ -214,6 +214,18 @@ def test_fits_of_unusable_losses_are_refused() -> None:
         tp.fit_curves(losses, np.eye(2), horizon=0.0)
 
 
+def test_a_network_is_made_of_losses_in_one_step_as_in_three() -> None:
+    losses = planted_losses(steep(4), np.eye(4), deviation=0.05, seed=3)
+    lengths, p = np.array([1.0, 2.0, 3.0, 4.0]), np.array([0.1, 0.2, 0.3, 0.4])
+    transfer = exposure_transfer(losses)
+    by_hand = tp.CoverageNetwork(tp.fit_curves(losses, transfer, horizon=80.0), transfer, 800.0, lengths=lengths)
+    assert tp.CoverageNetwork.from_losses(losses, 800.0, lengths=lengths).energy(p) == by_hand.energy(p)
+    alone = tp.CoverageNetwork.from_losses(losses, 800.0, graph=False)
+    assert np.array_equal(alone.transfer, np.eye(4))
+    with pytest.raises(InputError, match="budget = 0"):
+        tp.CoverageNetwork.from_losses(losses, 0.0)
+
+
 def test_error_bars_of_a_coverage_mixture() -> None:
     losses = planted_losses(steep(4), np.eye(4), deviation=0.05, seed=3)
     transfer = exposure_transfer(losses)

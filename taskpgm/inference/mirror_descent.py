@@ -88,8 +88,8 @@ def _projection(problem: Smooth) -> Callable[[FloatArray], FloatArray]:
     if problem.only_bounds:
         return lambda logs: kl_projection(logs, problem)
     n = len(problem)
-    nearest = TaskNetwork(np.zeros(n), np.zeros((n, n)), problem.names, beta=0.0, lam=0.0, tau=1.0)
-    object.__setattr__(nearest, "feasible", problem.feasible)
+    plain = TaskNetwork(np.zeros(n), np.zeros((n, n)), problem.names, beta=0.0, lam=0.0, tau=1.0)
+    nearest = plain.changed(feasible=problem.feasible)
     program = ConvexProgram(nearest)
 
     def project(logs: FloatArray) -> FloatArray:
