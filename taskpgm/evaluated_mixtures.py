@@ -1,9 +1,8 @@
-"""The mixtures that an evaluation trains on, by name: sizes alone, published rules, our two energies, and "ours".
+"""The mixtures that an evaluation trains on, by name: published rules, the coverage energy, and "ours".
 
-    mixtures_of(("uniform", "sqrt"), tasks)             # {"uniform": {"copy": 0.5, ...}, "sqrt": {...}}
-    mixtures_of(("coverage", "mixmin"), tasks, evidence=evidence)
+    mixtures_of(("uniform", "sqrt", "mixmin"), evidence)        # {"uniform": {"copy": 0.5, ...}, "sqrt": ...}
 
-Sizes alone need nothing but the tasks. The others are computed from evidence, for the budget of the final run.
+Rules that follow the sizes alone need no experts; `evidence_parts` says what the others look at.
 """
 
 from __future__ import annotations
@@ -12,42 +11,29 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from taskpgm.baselines import BASELINES, Evidence
+from taskpgm.baselines import BASELINES, Baseline, Evidence, Proportional, Temperature, Uniform
 from taskpgm.coverage import CoverageNetwork
-from taskpgm.curves import fit_curves
 from taskpgm.inference import CoverageProgram, solve
 from taskpgm.mixture import Mixture
 from taskpgm.network import DEFAULT_FLOOR
-from taskpgm.tokens import TokenTask
-from taskpgm.transfer import exposure_transfer
 from taskpgm.types import FloatArray, InputError
 
 OURS = "ours"
 COVERAGE = "coverage"
-POWERS = {"uniform": 0.0, "proportional": 1.0, "sqrt": 0.5}  # of the number of training examples
-RULES = {rule.name: rule for rule in BASELINES if rule.name not in POWERS}
+RULES: dict[str, Baseline] = {**{rule.name: rule for rule in BASELINES}, "sqrt": Temperature(2.0)}
 
 
-def mixtures_of(
-    wanted: Sequence[str],
-    tasks: Sequence[TokenTask],
-    ours: Mixture | None = None,
-    evidence: Evidence | None = None,
-) -> dict[str, dict[str, float]]:
+def mixtures_of(wanted: Sequence[str], evidence: Evidence, ours: Mixture | None = None) -> dict[str, dict[str, float]]:
     """By name, each mixture's shares of the examples.
 
     Args:
-        wanted: "uniform", "proportional" to the number of training examples, "sqrt" of it, "ours", "coverage", or the
-            name of one of `taskpgm.baselines`.
-        tasks: in the base's tokens.
+        wanted: "ours", "coverage", or the name of one of `taskpgm.baselines`; "sqrt" is "temperature-2".
+        evidence: what the rules look at, for the budget of the final run; see `evidence_parts`.
         ours: what "ours" is; its weights are converted from their unit.
-        evidence: what the rules look at; see `evidence_parts`.
 
     Raises:
         InputError: a name that is not known, or one whose evidence is missing.
     """
-    sizes = np.array([len(task.train) for task in tasks], dtype=np.float64)
-    names = [task.name for task in tasks]
     found: dict[str, dict[str, float]] = {}
     for name in wanted:
         check_known(name)
@@ -55,15 +41,15 @@ def mixtures_of(
             if ours is None:
                 raise InputError(f"mixture {OURS!r}: none was computed; leave it out or compute it first.")
             found[name] = ours.shares("examples")
-            continue
-        shares = sizes ** POWERS[name] / (sizes ** POWERS[name]).sum() if name in POWERS else _by_rule(name, evidence)
-        found[name] = dict(zip(names, map(float, shares), strict=True))
+        else:
+            shares = _coverage(evidence) if name == COVERAGE else RULES[name].mixture(evidence)
+            found[name] = dict(zip(evidence.names, map(float, shares), strict=True))
     return found
 
 
 def check_known(name: str) -> None:
     """Refuse a name that no mixture has."""
-    known = (*POWERS, OURS, COVERAGE, *RULES)
+    known = (OURS, COVERAGE, *RULES)
     if name not in known:
         raise InputError(f"evaluation.mixtures: {name!r} is not known; the mixtures are {', '.join(known)}.")
 
@@ -76,26 +62,20 @@ def evidence_parts(wanted: Sequence[str]) -> frozenset[str]:
 
 def depends_on_budget(name: str) -> bool:
     """Whether another length of the final run can give another mixture."""
-    return name == COVERAGE or name in RULES
+    return name == COVERAGE or (name in RULES and not isinstance(RULES[name], Uniform | Proportional | Temperature))
 
 
 def coverage_of(evidence: Evidence) -> CoverageNetwork:
     """The coverage network with the defaults of the command line, in examples."""
-    curves, n = evidence.curves, len(evidence)
-    if curves is None:
+    if evidence.curves is None:
         raise InputError("coverage: needs curves, the experts' losses while they were trained.")
-    transfer = exposure_transfer(curves)
-    fitted = fit_curves(curves, transfer, horizon=evidence.budget / n)
-    return CoverageNetwork(
-        fitted, transfer, evidence.budget, target_weights=evidence.target_weights, lower=DEFAULT_FLOOR / n
+    lower = DEFAULT_FLOOR / len(evidence)
+    return CoverageNetwork.from_losses(
+        evidence.curves, evidence.budget, target_weights=evidence.target_weights, lower=lower
     )
 
 
-def _by_rule(name: str, evidence: Evidence | None) -> FloatArray:
-    if evidence is None:
-        raise InputError(f"mixture {name!r}: it needs experts, and there are none here; train them first.")
-    if name in RULES:
-        return RULES[name].mixture(evidence)
+def _coverage(evidence: Evidence) -> FloatArray:
     solution = solve(coverage_of(evidence), CoverageProgram())
     if solution.point is None:
         raise InputError(f"coverage: {solution.message}")

@@ -19,6 +19,7 @@ import numpy as np
 from taskpgm.agreement import FEWEST, Agreement, agreement
 from taskpgm.base import Base
 from taskpgm.baselines import Evidence
+from taskpgm.checks import checked_targets
 from taskpgm.config import (
     EvaluationSettings,
     HarnessSettings,
@@ -39,6 +40,7 @@ from taskpgm.evaluated_mixtures import (
 from taskpgm.evaluation import Evaluation, Measured, Run, evaluate
 from taskpgm.evidence_runs import gather_evidence
 from taskpgm.experts import tokenize_for, train_tokenised
+from taskpgm.families import family_weights
 from taskpgm.harness import harness_scores, load_harness
 from taskpgm.mixture import Mixture
 from taskpgm.paired import Difference, View, differences, views
@@ -187,9 +189,9 @@ def _report(bench: _Bench, seeds: int, jobs: int, progress: Progress) -> Report:
     found = evaluate(
         bench.base,
         tokenised,
-        mixtures_of(fixed, tokenised, bench.mixture),
+        mixtures_of(fixed, evidence[settings.steps[0]], bench.mixture),
         bench.training,
-        at_budget={steps: mixtures_of(varying, tokenised, evidence=each) for steps, each in evidence.items()},
+        at_budget={steps: mixtures_of(varying, each) for steps, each in evidence.items()} if varying else None,
         seeds=range(seeds),
         out=bench.out,
         budgets=settings.steps,
@@ -200,7 +202,7 @@ def _report(bench: _Bench, seeds: int, jobs: int, progress: Progress) -> Report:
     )
     compared = {steps: _compared(bench, found, steps, progress) for steps in found.budgets}
     experts = len(bench.tasks) * bench.training.steps * bench.training.batch_size
-    spent = experts if bench.mixture is not None or evidence else 0
+    spent = experts if any(each.curves is not None for each in evidence.values()) else 0
     forecasts = {steps: each for steps in evidence if (each := _forecasts(found, steps, evidence[steps])) is not None}
     report = Report(found, settings.mixtures[0], compared, spent, _short_runs(settings.mixtures, evidence), forecasts)
     text = canonical_json(report.as_dict()) + "\n"
@@ -209,18 +211,25 @@ def _report(bench: _Bench, seeds: int, jobs: int, progress: Progress) -> Report:
 
 
 def _evidence(bench: _Bench, tokenised: Sequence[TokenTask], progress: Progress) -> dict[int, Evidence]:
-    """What published rules and forecasts look at, by number of steps; nothing where no experts are asked for."""
-    wanted = bench.settings.mixtures
+    """What mixture rules and forecasts look at, by number of steps; sizes alone where no experts are asked for.
+
+    It cares about what the comparison's average does: the target weights, or every family alike where there are none.
+    """
+    wanted, names = bench.settings.mixtures, bench.tasks.names
     parts = evidence_parts(wanted)
-    if not parts and OURS not in wanted:
-        return {}
-    experts = train_tokenised(tokenised, bench.base, bench.out, bench.training, bench.probes, progress)
+    families = [task.family for task in bench.tasks]
     target = bench.settings.target_weights
-    weights = None if target is None else _normalised([target.get(task.name, 0.0) for task in tokenised])
-    found = {}
-    for steps in bench.settings.steps:
-        final = bench.training.model_copy(update={"steps": steps})
-        found[steps] = gather_evidence(
+    weights = family_weights(names, families) if target is None else checked_targets(target, names)
+    finals = {steps: bench.training.model_copy(update={"steps": steps}) for steps in bench.settings.steps}
+    if not parts and OURS not in wanted:
+        sizes = [len(task.train) for task in tokenised]
+        return {
+            steps: Evidence(names, sizes, steps * final.batch_size, target_weights=weights)
+            for steps, final in finals.items()
+        }
+    experts = train_tokenised(tokenised, bench.base, bench.out, bench.training, bench.probes, progress)
+    return {
+        steps: gather_evidence(
             experts,
             tokenised,
             bench.probes,
@@ -230,12 +239,8 @@ def _evidence(bench: _Bench, tokenised: Sequence[TokenTask], progress: Progress)
             target_weights=weights,
             progress=progress,
         )
-    return found
-
-
-def _normalised(values: Sequence[float]) -> list[float]:
-    total = sum(values)
-    return [value / total for value in values]
+        for steps, final in finals.items()
+    }
 
 
 def _short_runs(wanted: Sequence[str], evidence: Mapping[int, Evidence]) -> dict[str, dict[int, int]]:
@@ -249,7 +254,9 @@ def _short_runs(wanted: Sequence[str], evidence: Mapping[int, Evidence]) -> dict
 
 
 def _forecasts(found: Evaluation, steps: int, evidence: Evidence) -> Agreement | None:
-    """How the losses that learning curves forecast compare with what came, over all mixtures; None for too few."""
+    """How the losses that learning curves forecast compare with what came, over all mixtures; None without either."""
+    if evidence.curves is None:
+        return None
     network, predicted, realised = coverage_of(evidence), {}, {}
     for name in found.compared:
         losses = found.values(name, steps, "losses")

@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from taskpgm.affinity import estimate_affinity
 from taskpgm.baselines import Evidence, PilotRun, ProxyRuns
@@ -37,7 +38,7 @@ def gather_evidence(
     needs: Collection[str] = (),
     pilot_steps: int | None = None,
     proxy_steps: int | None = None,
-    target_weights: Sequence[float] | None = None,
+    target_weights: ArrayLike | None = None,
     progress: Progress = silent,
 ) -> Evidence:
     """All evidence for a final run of `training`; nothing that is on disk is done again.

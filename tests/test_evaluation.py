@@ -21,6 +21,7 @@ import taskpgm as tp
 from taskpgm import cli
 from taskpgm.agreement import agreement
 from taskpgm.base import Base
+from taskpgm.baselines import Evidence
 from taskpgm.config import EvaluationSettings, HarnessSettings, MeasureSettings, load_config
 from taskpgm.evaluated_mixtures import mixtures_of
 from taskpgm.evaluation import Evaluation, Run, evaluate
@@ -307,12 +308,29 @@ def test_the_command_compares_our_mixture_and_goes_on_where_it_stopped(
 
 def test_shares_follow_the_sizes(bench: Any) -> None:
     sizes = [len(task.train) for task in bench[1]]
-    found = mixtures_of(("uniform", "proportional", "sqrt"), bench[1])
+    evidence = Evidence([task.name for task in bench[1]], sizes, 100)
+    found = mixtures_of(("uniform", "proportional", "sqrt"), evidence)
     assert found["proportional"]["copy"] == pytest.approx(sizes[0] / sum(sizes))
     assert found["sqrt"]["upper"] == pytest.approx(sizes[1] ** 0.5 / sum(size**0.5 for size in sizes))
     assert sum(found["sqrt"].values()) == pytest.approx(1.0)
     with pytest.raises(tp.InputError, match="mixture 'ours': none was computed"):
-        mixtures_of(("ours",), bench[1])
+        mixtures_of(("ours",), evidence)
+    with pytest.raises(tp.InputError, match="coverage: needs curves"):
+        mixtures_of(("coverage",), evidence)
+
+
+def test_rules_that_need_no_experts_train_none(
+    call: Any, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("taskpgm.evaluation_report.train_tokenised", lambda *a: pytest.fail("trained experts"))
+    os.symlink(project / "model", tmp_path / "model")
+    config = write_config(tmp_path, evaluation={**EVALUATION, "steps": [4], "mixtures": ["uniform", "unimax", "sqrt"]})
+    code, printed, error = call("evaluate", config, "--seeds", "1", "--out", tmp_path / "out", "--json")
+    assert code == 0, error
+    report = json.loads(printed)
+    assert {row["mixture"] for row in report["differences"]} == {"unimax", "sqrt"}
+    assert report["evidence_examples"] == 0
+    assert report["forecasts"] == []
 
 
 def test_published_rules_and_coverage_are_evaluated_with_what_they_cost(
@@ -344,7 +362,7 @@ def test_published_rules_and_coverage_are_evaluated_with_what_they_cost(
         (
             (),
             {"mixtures": ["uniform", "best"]},
-            "'best' is not known; the mixtures are uniform, proportional, sqrt, ours",
+            "'best' is not known; the mixtures are ours, coverage, uniform, proportional",
         ),
         ((), {"target_weights": {"nobody": 1.0}}, "target weights: 'nobody' is not a task"),
         ((), {"steps": [4, 4]}, "evaluation.steps: expected each only once"),
