@@ -100,9 +100,7 @@ class TradeOff:
             InputError: the path has no such mixture; the message says what there is.
         """
         numbers = self.effective_tasks
-        if not numbers.min() <= count <= numbers.max():
-            raise nothing_with(count, numbers)
-        last = int(np.flatnonzero(numbers >= count)[-1])
+        last = last_with(count, numbers)
         if last == len(numbers) - 1:
             return float(self.betas[-1])
         return self._bisect(last, lambda p: float(effective_tasks(p)) >= count)
@@ -189,11 +187,17 @@ def check_share(share: float) -> None:
         raise InputError(f"share {share}: it must be between 0 and 1.")
 
 
-def nothing_with(count: float, numbers: FloatArray) -> InputError:
-    """The error that says how many effective tasks there are on a path."""
-    return InputError(
-        f"{count:g} effective tasks: this network's mixtures have {numbers.min():.4g} to {numbers.max():.4g}."
-    )
+def last_with(count: float, numbers: FloatArray) -> int:
+    """The last point of a path that has `count` effective tasks, of (m,) numbers of them.
+
+    Raises:
+        InputError: none has; the message says what there is.
+    """
+    if not numbers.min() <= count <= numbers.max():
+        raise InputError(
+            f"{count:g} effective tasks: this network's mixtures have {numbers.min():.4g} to {numbers.max():.4g}."
+        )
+    return int(np.flatnonzero(numbers >= count)[-1])
 
 
 def _gaps(network: TaskNetwork, betas: FloatArray, mixtures: FloatArray) -> FloatArray:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -187,6 +187,27 @@ def fine_tune(
     model.eval()
 
 
+def looking_on(
+    model: Any,
+    steps: Collection[int],
+    probes: Probes,
+    batch_size: int,
+    losses: list[FloatArray],
+    on_step: Callable[[int], None],
+) -> Callable[[int], None]:
+    """An on_step for `fine_tune` that adds the losses on all tasks' probes to `losses` after each of some steps."""
+    from taskpgm.forward import task_losses
+
+    def after_step(step: int) -> None:
+        if step in steps:
+            model.eval()
+            losses.append(task_losses(model, probes, batch_size))
+            model.train()
+        on_step(step)
+
+    return after_step
+
+
 def _collate(rows: Sequence[TokenExample]) -> dict[str, Any]:
     import torch
 
@@ -233,21 +254,12 @@ def _train_one(
     start_losses: FloatArray,
     on_step: Callable[[int], None],
 ) -> None:
-    from taskpgm.forward import task_losses
-
     sequence = training_sequence(task.train, training)
     targets = np.cumsum([len(row.ids) - row.target_start for row in sequence])
     snapshots, losses = training.snapshot_steps(), [start_losses]
     model = trainable(base, training)
 
-    def after_step(step: int) -> None:
-        if step in snapshots:
-            model.eval()
-            losses.append(task_losses(model, probes, settings.batch_size))
-            model.train()
-        on_step(step)
-
-    fine_tune(model, sequence, training, after_step)
+    fine_tune(model, sequence, training, looking_on(model, snapshots, probes, settings.batch_size, losses, on_step))
     if not np.all(np.isfinite(losses)):
         raise InputError(f"task {task.name!r}: training diverged (its losses are not finite); lower learning_rate.")
     examples = [step * training.batch_size for step in snapshots]

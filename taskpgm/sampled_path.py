@@ -16,7 +16,7 @@ from functools import cached_property
 
 import numpy as np
 
-from taskpgm.exact_path import check_share, effective_tasks, knee_of, nothing_with
+from taskpgm.exact_path import check_share, effective_tasks, knee_of, last_with
 from taskpgm.inference import SimplexQP, solve, solve_many
 from taskpgm.inference.convex_program import ConvexProgram
 from taskpgm.inference.critical_line import best_vertex
@@ -75,9 +75,7 @@ class SampledPath:
             InputError: the path has no such mixture; the message says what there is.
         """
         numbers = self.effective_tasks
-        if not numbers.min() <= count <= numbers.max():
-            raise nothing_with(count, numbers)
-        last = int(np.flatnonzero(numbers >= count)[-1])
+        last = last_with(count, numbers)
         if last == len(numbers) - 1:
             return float(self.betas[-1])
         return self._bisect(last, lambda p: float(effective_tasks(p)) >= count)

@@ -20,7 +20,7 @@ import numpy as np
 
 from taskpgm.base import Base, load_model, load_tokenizer, torch_threads
 from taskpgm.config import MeasureSettings, TrainingSettings
-from taskpgm.experts import fine_tune, trainable
+from taskpgm.experts import fine_tune, looking_on, trainable
 from taskpgm.sampling import counts_of, mixed_sequence
 from taskpgm.storage import atomic_directory, canonical_json, content_hash, read_json, versions, write_atomic
 from taskpgm.tokens import TokenTask, make_probes
@@ -194,19 +194,12 @@ def _trained(run: TrainingRun, on_step: Callable[[int], None]) -> tuple[Any, dic
     probes = make_probes(held_out(tasks, measure), measure.per_task, measure.part)
     sequence = mixed_sequence(tasks, run.shares, training.steps, training.batch_size, training.seed)
     marks = training.snapshot_steps() if measure.curve else []
-    curve = []
+    curve: list[FloatArray] = []
     if marks:
         curve.append(task_losses(load_model(run.base.path, training.precision), probes, measure.batch_size))
     model = trainable(run.base, training)
 
-    def after_step(step: int) -> None:
-        if step in marks:
-            model.eval()
-            curve.append(task_losses(model, probes, measure.batch_size))
-            model.train()
-        on_step(step)
-
-    fine_tune(model, sequence, training, after_step)
+    fine_tune(model, sequence, training, looking_on(model, marks, probes, measure.batch_size, curve, on_step))
     losses, exact = task_scores(model, probes, measure.batch_size)
     if not np.all(np.isfinite([*curve, losses])):
         raise InputError("training diverged (its losses are not finite); lower learning_rate.")
