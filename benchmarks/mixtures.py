@@ -1,13 +1,15 @@
 """Does a mixture help? Every mixture rule on every embedded suite, at equal budget, on seeds no default was tuned on.
 
     python benchmarks/mixtures.py run --out runs/study --seeds 100-109 --steps 125 250 --jobs 2
+    python benchmarks/mixtures.py run --out runs/study --seeds 200-214 --mixtures uniform coverage-families
     python benchmarks/mixtures.py collect --out runs/study --to benchmarks/results/mixtures/study.jsonl
     python benchmarks/mixtures.py report benchmarks/results/mixtures/study.jsonl
     python benchmarks/mixtures.py summary benchmarks/results/mixtures/study.jsonl --to taskpgm/study.json
     python benchmarks/mixtures.py table taskpgm/study.json
 
-What is compared, and how, was written down before the first run: benchmarks/results/mixtures/PLAN.md. `run` goes on
-where it stopped; each suite and seed is one process with one thread. A mixture that fails stays in the record.
+What is compared, and how, was written down before the first runs: benchmarks/results/mixtures/PLAN.md and
+CONFIRMATION.md. `run` goes on where it stopped, budget by budget; each suite and seed is one process with one thread.
+A mixture that fails stays in the record.
 """
 
 from __future__ import annotations
@@ -33,7 +35,10 @@ Record = dict[str, Any]
 
 FLOOR = 0.2
 NULL_SEED = 10_000  # added to a seed: another order of examples, for uniform against itself
+AGAIN = "uniform-again"
 PROXY_STEPS = 40
+PILOT_OF = 125  # steps of the shortest final run
+NEEDS = {"pilot": {"ado"}, "proxies": {"sft-mixing-law", "regmix"}}
 BASELINES = (
     "uniform",
     "proportional",
@@ -54,18 +59,21 @@ COVERAGE: dict[str, dict[str, Any]] = {
     "coverage-no-graph": {"graph": False},
 }
 MORE_COVERAGE: dict[str, dict[str, Any]] = {
+    "coverage-families-no-graph": {"families": True, "graph": False},
     "coverage-point-fit": {"fit": "least_squares"},
     "coverage-no-prior": {"tau": 0.0},
     "coverage-literal": {"tau": 0.0, "floor": 0.0},
     "coverage-strong-prior": {"tau": 0.2},
 }
+STANDARD = (*BASELINES, *COVERAGE, AGAIN)
+EVERY = (*BASELINES, *MORE_BASELINES, *COVERAGE, *MORE_COVERAGE, AGAIN)
 
 
 # ------------------------------------------------------------------------------------------------------ one suite, seed
 
 
-def study(suite_name: str, seed: int, out: Path, steps: Sequence[int], more: bool) -> Record:
-    """Experts, mixtures and final runs of one suite under one seed, as one JSON value."""
+def study(suite_name: str, seed: int, out: Path, steps: int, wanted: Sequence[str]) -> Record:
+    """Experts, mixtures and final runs of one suite, seed and budget, as one JSON value."""
     from taskpgm.evidence_runs import PILOT_SHARE, gather_evidence
     from taskpgm.experts import tokenize_for, train_tokenised
     from taskpgm.pipeline import suite_base
@@ -77,7 +85,6 @@ def study(suite_name: str, seed: int, out: Path, steps: Sequence[int], more: boo
     base = suite_base(suite_name, folder, seed)
     training = DEMO_TRAINING.model_copy(update={"seed": seed})
     tokenised = tokenize_for(tasks, base, DEMO_PROBES)
-    began = time.monotonic()
     experts = train_tokenised(tokenised, base, folder, training, DEMO_PROBES, silent)
     record: Record = {
         "suite": suite_name,
@@ -85,37 +92,35 @@ def study(suite_name: str, seed: int, out: Path, steps: Sequence[int], more: boo
         "names": list(tasks.names),
         "families": [task.family for task in tasks],
         "expert_examples": len(tasks) * training.steps * training.batch_size,
-        "expert_seconds": time.monotonic() - began,
         "versions": versions("taskpgm", "torch", "transformers", "numpy", "cvxpy"),
         "runs": [],
     }
-    for length in steps:
-        final = training.model_copy(update={"steps": length})
-        evidence = gather_evidence(
-            experts,
-            tokenised,
-            DEMO_PROBES,
-            final,
-            out=folder,
-            needs=("pilot", "proxies") if more else ("pilot",),
-            pilot_steps=int(PILOT_SHARE * min(steps)),
-            proxy_steps=PROXY_STEPS,
-        )
-        for name, shares, forecast, error in mixtures(evidence, tasks, more):
-            record["runs"].append(final_run(name, shares, forecast, error, base, tokenised, final, seed, folder))
+    final = training.model_copy(update={"steps": steps})
+    evidence = gather_evidence(
+        experts,
+        tokenised,
+        DEMO_PROBES,
+        final,
+        out=folder,
+        needs=[part for part, rules in NEEDS.items() if not rules.isdisjoint(wanted)],
+        pilot_steps=int(PILOT_SHARE * PILOT_OF),
+        proxy_steps=PROXY_STEPS,
+    )
+    for name, shares, forecast, error in mixtures(evidence, tasks, wanted):
+        record["runs"].append(final_run(name, shares, forecast, error, base, tokenised, final, seed, folder))
     return record
 
 
-def mixtures(evidence: Any, tasks: Any, more: bool) -> Iterator[tuple[str, Array | None, Array | None, str]]:
-    """(name, shares of examples, losses that coverage forecasts for them, error) of every rule."""
+def mixtures(evidence: Any, tasks: Any, wanted: Sequence[str]) -> Iterator[tuple[str, Array | None, Array | None, str]]:
+    """(name, shares of examples, losses that coverage forecasts for them, error) of every rule that is wanted."""
     from taskpgm.baselines import BASELINES as RULES
 
-    wanted = (*BASELINES, *MORE_BASELINES) if more else BASELINES
     by_name: dict[str, Callable[[], Array]] = {
         rule.name: lambda rule=rule: rule.mixture(evidence) for rule in RULES if rule.name in wanted
     }
-    for name, options in ({**COVERAGE, **MORE_COVERAGE} if more else COVERAGE).items():
-        by_name[name] = lambda options=options: coverage_mixture(evidence, tasks, **options)
+    for name, options in (COVERAGE | MORE_COVERAGE).items():
+        if name in wanted:
+            by_name[name] = lambda options=options: coverage_mixture(evidence, tasks, **options)
     told = coverage_network(evidence, tasks)
     for name, rule in by_name.items():
         try:
@@ -124,7 +129,8 @@ def mixtures(evidence: Any, tasks: Any, more: bool) -> Iterator[tuple[str, Array
             yield name, None, None, f"{type(error).__name__}: {error}"
             continue
         yield name, shares, told.losses(shares), ""
-    yield "uniform-again", np.full(len(tasks), 1.0 / len(tasks)), None, ""
+    if AGAIN in wanted:
+        yield AGAIN, np.full(len(tasks), 1.0 / len(tasks)), None, ""
 
 
 def coverage_network(
@@ -176,7 +182,7 @@ def final_run(
     run: Record = {"mixture": name, "steps": training.steps, "examples": training.steps * training.batch_size}
     if shares is None:
         return {**run, "error": error}
-    used = seed + NULL_SEED if name == "uniform-again" else seed
+    used = seed + NULL_SEED if name == AGAIN else seed
     done = train_on(base, tokenised, shares, training, seed=used, out=folder)
     found = {"shares": shares.tolist(), "losses": done.losses.tolist(), "exact": done.exact.tolist()}
     return {**run, **found, "forecast": None if forecast is None else forecast.tolist()}
@@ -188,14 +194,13 @@ def final_run(
 def run(arguments: argparse.Namespace) -> None:
     first, _, last = arguments.seeds.partition("-")
     seeds = range(int(first), int(last or first) + 1)
+    wanted = tuple(EVERY if arguments.more else arguments.mixtures)
     items = [(suite, seed) for seed in seeds for suite in arguments.suites]
-    todo = [item for item in items if not record_path(arguments.out, *item, arguments.more).is_file()]
+    todo = [item for item in items if not all(record_path(arguments.out, *item, k).is_file() for k in arguments.steps)]
     print(f"{len(items) - len(todo)} of {len(items)} were done before", flush=True)
     began = time.monotonic()
     with ProcessPoolExecutor(arguments.jobs, mp_context=get_context("spawn")) as pool:
-        futures = {
-            pool.submit(work, *item, arguments.out, tuple(arguments.steps), arguments.more): item for item in todo
-        }
+        futures = {pool.submit(work, *item, arguments.out, tuple(arguments.steps), wanted): item for item in todo}
         for done, future in enumerate(as_completed(futures), start=1):
             future.result()
             passed = time.monotonic() - began
@@ -204,20 +209,27 @@ def run(arguments: argparse.Namespace) -> None:
             print(f"{suite} {seed}: {done} of {len(todo)}, {passed:.0f} s, {left:.0f} s left", flush=True)
 
 
-def work(suite: str, seed: int, out: Path, steps: Sequence[int], more: bool) -> None:
-    record = study(suite, seed, out, steps, more)
-    write_atomic(record_path(out, suite, seed, more), (canonical_json(record) + "\n").encode())
+def work(suite: str, seed: int, out: Path, budgets: Sequence[int], wanted: Sequence[str]) -> None:
+    for steps in budgets:
+        path = record_path(out, suite, seed, steps)
+        if not path.is_file():
+            write_atomic(path, (canonical_json(study(suite, seed, out, steps, wanted)) + "\n").encode())
 
 
-def record_path(out: Path, suite: str, seed: int, more: bool) -> Path:
-    return out / "records" / f"{suite}-{seed}{'-more' if more else ''}.json"
+def record_path(out: Path, suite: str, seed: int, steps: int) -> Path:
+    return out / "records" / f"{suite}-{seed}-{steps}.json"
 
 
 def collect(arguments: argparse.Namespace) -> None:
-    paths = sorted((arguments.out / "records").glob("*.json"))
-    lines = [canonical_json(rounded(read_json(path))) + "\n" for path in paths]
+    by_item: dict[tuple[str, int], Record] = {}
+    for path in sorted((arguments.out / "records").glob("*.json")):
+        record = read_json(path)
+        found = by_item.setdefault((record["suite"], record["seed"]), record)
+        if found is not record:
+            found["runs"] = sorted([*found["runs"], *record["runs"]], key=lambda each: int(each["steps"]))
+    lines = [canonical_json(rounded(by_item[item])) + "\n" for item in sorted(by_item)]
     write_atomic(arguments.to, "".join(lines).encode())
-    print(f"{len(paths)} records in {arguments.to}")
+    print(f"{len(lines)} records in {arguments.to}")
 
 
 def rounded(value: Any) -> Any:
@@ -238,6 +250,7 @@ def main() -> None:
     runner.add_argument("--suites", nargs="+", default=["easy-redundant", "hard-redundant", "interacting"])
     runner.add_argument("--steps", nargs="+", type=int, default=[125, 250], help="lengths of the final run")
     runner.add_argument("--jobs", type=int, default=2)
+    runner.add_argument("--mixtures", nargs="+", choices=EVERY, default=STANDARD, metavar="NAME", help="only these")
     runner.add_argument("--more", action="store_true", help="rules that need proxy runs, and ablations, too")
     runner.set_defaults(command=run)
     collector = commands.add_parser("collect", help="one JSON line for each suite and seed")

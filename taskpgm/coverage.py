@@ -2,12 +2,15 @@
 
 For each target task j there is a factor over all tasks, its loss after the exposure that the mixture gives it:
 
-    E(p) = sum_j v_j loss_j(e_j(p)) + tau KL(p || q),       e_j(p) = T sum_i A_ij p_i / length_i
+    E(p) = sum_j v_j (loss_j(e_j(p)) + lost_j(o_j(p))) + tau KL(p || q)
+    e_j(p) = T sum_i A_ij p_i / length_i,       o_j(p) = T p_j / length_j,       lost_j(o) = f_j (1 + o / 40)^-4
 
 T is the training budget, v_j how much the user cares for task j, and A_ij how much of an example of task i counts as an
-example of task j. The losses fall convexly, so E is convex; its minimiser predicts the loss of every task. Where losses
-fall with a power of effectively transferred data, Li, Liu & Xing (2025) mix by the same objective, fitted to runs on
-perturbed mixtures instead of to experts.
+example of task j. lost_j is forgetting: a run without a single example of task j ends f_j nats above task j's curve,
+whatever its other tasks have taught it, and a few dozen examples of its own end that. All terms fall convexly, so E is
+convex; its minimiser predicts the loss of every task. Where losses fall with a power of effectively transferred data,
+Li, Liu & Xing (2025) mix by the same objective without forgetting, fitted to runs on perturbed mixtures instead of to
+experts.
 
     network = CoverageNetwork(curves, transfer, budget=8_000)
     solution = solve(network, CoverageProgram())
@@ -23,7 +26,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from taskpgm.checks import Bound, array, checked_finite, checked_names, checked_prior, checked_scalar, checked_targets
 from taskpgm.constraints import Constraint
@@ -32,12 +35,27 @@ from taskpgm.energy import MixtureEnergy
 from taskpgm.feasible import FeasibleSet
 from taskpgm.learning_curves import LearningCurves
 from taskpgm.network import TaskNetwork
-from taskpgm.transfer import exposure_transfer
+from taskpgm.transfer import exposure_transfer, unrehearsed_losses
 from taskpgm.types import FloatArray, InputError, LossCurves, readonly
 
-ENERGY_FIELDS = ("curves", "transfer", "budget", "target_weights", "lengths", "tau", "prior")
+ENERGY_FIELDS = ("curves", "transfer", "budget", "forgetting", "target_weights", "lengths", "tau", "prior")
 FEASIBLE_FIELDS = ("lower", "upper", "constraints")
 DEFAULT_TAU = 0.05
+REHEARSAL, REHEARSAL_POWER = 40.0, 4.0
+"""Examples of its own, and the power, with which a task's forgetting fades: 12 % of it are left after 27 examples."""
+
+
+@dataclass(frozen=True, eq=False)
+class Factors:
+    """Everything that falls in a coverage energy: sum_k weight_k curve_k((p @ reach)_k).
+
+    curves: m of them, the n learning curves first, then forgetting of the tasks that have any. reach: (n, m) examples
+    for each unit of weight. weights: (m,) target weights.
+    """
+
+    curves: LearningCurves
+    reach: FloatArray
+    weights: FloatArray
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -48,6 +66,7 @@ class CoverageNetwork(MixtureEnergy):
         curves: the tasks' learning curves, with exposures in examples.
         transfer: (n, n) A, not negative: A[i, j] examples of task j are worth one of task i, as far as j can tell.
         budget: T, the length of the training run in the unit of the weights.
+        forgetting: (n,) f, not negative: nats that a run with no example of a task ends above the task's curve.
         target_weights: (n,) v, not negative, or by task name; scaled to add up to 1; equal where not given.
         lengths: (n,) how many units one example of a task takes: 1 where weights are shares of examples, the mean
             number of tokens where they are shares of tokens.
@@ -63,6 +82,7 @@ class CoverageNetwork(MixtureEnergy):
     curves: LearningCurves
     transfer: FloatArray
     budget: float
+    forgetting: FloatArray
     target_weights: FloatArray
     lengths: FloatArray
     tau: float
@@ -75,6 +95,7 @@ class CoverageNetwork(MixtureEnergy):
         transfer: ArrayLike,
         budget: float,
         *,
+        forgetting: ArrayLike = 0.0,
         target_weights: ArrayLike | Mapping[str, float] | None = None,
         lengths: ArrayLike | None = None,
         tau: float = DEFAULT_TAU,
@@ -88,6 +109,7 @@ class CoverageNetwork(MixtureEnergy):
             "curves": curves,
             "transfer": _checked_transfer(transfer, names),
             "budget": _positive(budget, "budget"),
+            "forgetting": _checked_forgetting(forgetting, names),
             "target_weights": checked_targets(target_weights, names),
             "lengths": _checked_lengths(lengths, names),
             "tau": checked_scalar(tau, "tau", 0.0),
@@ -113,7 +135,7 @@ class CoverageNetwork(MixtureEnergy):
         upper: Bound = 1.0,
         constraints: tuple[Constraint, ...] = (),
     ) -> CoverageNetwork:
-        """The network of the experts' losses: transfer read off them, and curves fitted around an even share.
+        """The network of the experts' losses: transfer and forgetting read off them, curves fitted near an even share.
 
         Args:
             losses: of every expert on every task during its training.
@@ -127,10 +149,12 @@ class CoverageNetwork(MixtureEnergy):
         counted = _checked_lengths(lengths, losses.names)
         transfer = exposure_transfer(losses) if graph else np.eye(len(losses.names))
         even = _positive(budget, "budget") / float(counted.sum())  # examples of each task
+        curves = fit_curves(losses, transfer, method=fit, horizon=even)
         return cls(
-            fit_curves(losses, transfer, method=fit, horizon=even),
+            curves,
             transfer,
             budget,
+            forgetting=np.maximum(unrehearsed_losses(losses) - curves.losses(np.zeros(len(curves))), 0.0),
             target_weights=target_weights,
             lengths=counted,
             tau=tau,
@@ -154,26 +178,52 @@ class CoverageNetwork(MixtureEnergy):
         """(n, n) how many examples' worth of task j a whole budget of task i is: T A_ij / length_i."""
         return readonly(self.budget * self.transfer / self.lengths[:, None], np.float64)
 
+    @cached_property
+    def factors(self) -> Factors:
+        """Learning curves and forgetting as one list of falling curves."""
+        losing = np.flatnonzero(self.forgetting > 0.0)
+        if not len(losing):
+            return Factors(self.curves, self.reach, self.target_weights)
+        own = np.zeros((len(self), len(losing)))
+        own[losing, np.arange(len(losing))] = self.budget / self.lengths[losing]
+        return Factors(
+            self.curves.followed_by(self._forgotten(losing)),
+            readonly(np.hstack([self.reach, own]), np.float64),
+            readonly(np.concatenate([self.target_weights, self.target_weights[losing]]), np.float64),
+        )
+
+    def _forgotten(self, tasks: NDArray[np.intp]) -> LearningCurves:
+        names = [self.names[task] for task in tasks]
+        return LearningCurves(names, 1.0, 0.0, self.forgetting[tasks, None], REHEARSAL, REHEARSAL_POWER)
+
     def exposures(self, mixture: ArrayLike) -> FloatArray:
         """(n,) how many examples' worth of each task a mixture gives it."""
         return np.asarray(np.asarray(mixture, dtype=np.float64) @ self.reach)
 
+    def lost(self, mixture: ArrayLike) -> FloatArray:
+        """(n,) what forgetting adds to each task's loss, nats per target token."""
+        own = np.asarray(mixture, dtype=np.float64) * self.budget / self.lengths
+        return np.asarray(self.forgetting * (1.0 + own / REHEARSAL) ** -REHEARSAL_POWER)
+
     def losses(self, mixture: ArrayLike) -> FloatArray:
         """(n,) the expected loss of every task, nats per target token."""
-        return self.curves.losses(self.exposures(mixture))
+        return self.curves.losses(self.exposures(mixture)) + self.lost(mixture)
 
     def smooth(self, p: FloatArray) -> float:
-        """sum_j v_j loss_j."""
+        """sum_j v_j (loss_j + lost_j)."""
         return float(self.target_weights @ self.losses(np.maximum(p, 0.0)))
 
     def smooth_gradient(self, p: FloatArray) -> FloatArray:
-        """(n,) reach (v slope)."""
-        return np.asarray(self.reach @ (self.target_weights * self.curves.slopes(self.exposures(np.maximum(p, 0.0)))))
+        """(n,) reach (v slope), of all factors."""
+        reach = self.factors.reach
+        slopes = self.factors.curves.slopes(np.maximum(p, 0.0) @ reach)
+        return np.asarray(reach @ (self.factors.weights * slopes))
 
     def smooth_hessian(self, p: FloatArray) -> FloatArray:
-        """(n, n) reach diag(v bend) reach': positive semidefinite."""
-        bends = self.target_weights * self.curves.bends(self.exposures(np.maximum(p, 0.0)))
-        return np.asarray((self.reach * bends) @ self.reach.T)
+        """(n, n) reach diag(v bend) reach', of all factors: positive semidefinite."""
+        reach = self.factors.reach
+        bends = self.factors.weights * self.factors.curves.bends(np.maximum(p, 0.0) @ reach)
+        return np.asarray((reach * bends) @ reach.T)
 
     @property
     def relative_smoothness(self) -> float:
@@ -191,13 +241,13 @@ class CoverageNetwork(MixtureEnergy):
     @property
     def scale(self) -> float:
         """1, or the mean loss without any training where that is larger."""
-        return max(1.0, float(self.target_weights @ self.curves.losses(np.zeros(len(self)))))
+        return max(1.0, float(self.target_weights @ self.losses(np.zeros(len(self)))))
 
     def expand(self, mixture: ArrayLike) -> TaskNetwork:
         """The pairwise network with the same gradient and second derivatives at a mixture, and the same feasible set.
 
-        Its similarity is T^2 A diag(v loss'') A', positive semidefinite by construction; its energy differs from this
-        one's by a constant, to second order.
+        Its similarity is T^2 A diag(v loss'') A', and on the diagonal what forgetting bends: positive semidefinite by
+        construction. Its energy differs from this one's by a constant, to second order.
         """
         p = np.asarray(mixture, dtype=np.float64)
         hessian = self.smooth_hessian(p)
@@ -222,6 +272,17 @@ def _checked_transfer(transfer: ArrayLike, names: tuple[str, ...]) -> FloatArray
         i, j = bad[0]
         raise InputError(f"transfer from {names[i]!r} to {names[j]!r} is {a[i, j]}: expected a number, 0 or more.")
     return a
+
+
+def _checked_forgetting(forgetting: ArrayLike, names: tuple[str, ...]) -> FloatArray:
+    values = np.asarray(forgetting, dtype=np.float64)
+    if values.shape not in ((), (len(names),)):
+        raise InputError(f"forgetting: shape {values.shape}, expected one number a task, {len(names)} in all.")
+    values = readonly(np.broadcast_to(values, len(names)), np.float64)
+    checked_finite(values, "forgetting", names)
+    if values.min(initial=0.0) < 0.0:
+        raise InputError(f"forgetting of task {names[int(values.argmin())]!r} is {values.min():g}: expected 0 or more.")
+    return values
 
 
 def _checked_lengths(lengths: ArrayLike | None, names: tuple[str, ...]) -> FloatArray:

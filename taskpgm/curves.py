@@ -17,6 +17,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from taskpgm.learning_curves import LearningCurves
+from taskpgm.loss_noise import LEAST_NOISE, fell_at_all, noise
 from taskpgm.transfer import convex_envelope, start_losses
 from taskpgm.types import FloatArray, InputError, LossCurves
 
@@ -27,14 +28,12 @@ POWERS = (0.5, 1.0, 2.0)
 SCALES = 15
 SCALE_RANGE = (1.0 / 30.0, 10.0)
 """Of the shapes' scales, in the exposure that the curves will be asked about."""
-LEAST_NOISE, RELATIVE_NOISE, START_NOISE = 0.02, 0.03, 2.0
 FLOOR_PRIOR = (0.3, 0.4)
 """Mean and deviation of the floor, in the loss at the start."""
 DROP_PRIOR = (0.7, 1.0)
 KEPT_MASS = 0.999
-FLAT = 2.0
 DELAYED = 3.0
-"""By how many times the noise a curve must fall to say something, or bulge to be called delayed."""
+"""By how many times the noise a curve must bulge to be called delayed."""
 
 
 @dataclass(frozen=True)
@@ -89,22 +88,15 @@ def own_curves(losses: LossCurves, transfer: FloatArray) -> tuple[FloatArray, Fl
     return np.asarray(losses.examples, dtype=np.float64), own
 
 
-def noise(losses: FloatArray) -> FloatArray:
-    """(n, S) the standard deviation that held-out losses are taken to have; twice that before any exposure."""
-    deviation = LEAST_NOISE + RELATIVE_NOISE * np.abs(losses)
-    deviation[:, 0] *= START_NOISE
-    return np.asarray(deviation)
-
-
 def diagnose(losses: LossCurves) -> tuple[Finding, ...]:
     """The tasks whose own curve is flat so far, or fell late, in the order of the tasks."""
-    found = []
+    found, fell = [], fell_at_all(losses)
     for j, name in enumerate(losses.names):
         own, exposures = losses.losses[j, :, j], np.asarray(losses.examples[j], dtype=np.float64)
         deviation = noise(own[None].copy())[0]
         corners, heights = convex_envelope(exposures, own)
         bulge = (own - np.interp(exposures, corners, heights)) / deviation
-        if own[0] - own.min() < FLAT * deviation[1:].max():
+        if not fell[j]:
             text = (
                 f"{name}: its loss fell from {own[0]:.3g} to {own.min():.3g} only: noise, or not learned yet; the two"
                 " cannot be told apart. Longer experts would tell."

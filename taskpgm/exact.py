@@ -97,26 +97,27 @@ def _smooth_terms(network: Exact, p: list[Fraction]) -> tuple[Fraction, list[Fra
 
 
 def _coverage_terms(network: CoverageNetwork, p: list[Fraction]) -> tuple[Fraction, list[Fraction], Fraction]:
-    """The same for learning curves, each of which is convex: its tangent, known to within rational bounds, is below it.
+    """The same for falling curves, each of which is convex: its tangent, known to within rational bounds, is below it.
 
     A slope that is off by d misses the tangent by at most d times the largest exposure any mixture gives.
     """
-    reach = [_rational(row) for row in network.reach.T]  # of target j: examples for each unit of every weight
+    factors = network.factors
+    reach = [_rational(row) for row in factors.reach.T]  # of factor k: examples for each unit of every weight
     energy, slack = Fraction(0), Fraction(0)
     gradient = [Fraction(0)] * len(p)
-    for j, (row, v) in enumerate(zip(reach, _rational(network.target_weights), strict=True)):
-        (low, high), (steep, flat) = _curve_intervals(network.curves, j, _dot(row, p))
+    for k, (row, v) in enumerate(zip(reach, _rational(factors.weights), strict=True)):
+        (low, high), (steep, flat) = _curve_intervals(factors.curves, k, _dot(row, p))
         energy += v * high
         slack += v * ((high - low) + (flat - steep) * max(row))
         gradient = [g + v * steep * a for g, a in zip(gradient, row, strict=True)]
     return energy, gradient, slack
 
 
-def _curve_intervals(curves: LearningCurves, j: int, exposure: Fraction) -> tuple[Interval, Interval]:
-    """Rational bounds on the loss of task j after an exposure, and on the slope of its curve there."""
-    low = high = _dot(_rational(curves.weights[j]), _rational(curves.floors[j]))
+def _curve_intervals(curves: LearningCurves, k: int, exposure: Fraction) -> tuple[Interval, Interval]:
+    """Rational bounds on curve k after an exposure, and on its slope there."""
+    low = high = _dot(_rational(curves.weights[k]), _rational(curves.floors[k]))
     steep = flat = Fraction(0)
-    terms = zip(curves.weights[j], curves.drops[j], curves.scales[j], curves.powers[j], strict=True)
+    terms = zip(curves.weights[k], curves.drops[k], curves.scales[k], curves.powers[k], strict=True)
     for w, drop, scale, power in (map(Fraction, map(float, term)) for term in terms):
         grown, amount = 1 + exposure / scale, w * drop
         least, most = _power_interval(grown, -power)

@@ -62,8 +62,11 @@ class Sensitivity:
         network = self.network
         if not isinstance(network, CoverageNetwork):
             raise InputError("a TaskNetwork has no target weights: see to_utility.")
-        slopes = network.curves.slopes(network.exposures(self.mixture))
-        return np.asarray(-self.response @ (network.reach * slopes))
+        factors, n = network.factors, len(network)
+        pulls = factors.reach * factors.curves.slopes(self.mixture @ factors.reach)
+        by_task = pulls[:, :n].copy()
+        by_task[:, network.forgetting > 0.0] += pulls[:, n:]
+        return np.asarray(-self.response @ by_task)
 
     def _pairwise(self) -> TaskNetwork:
         if not isinstance(self.network, TaskNetwork):
@@ -210,9 +213,11 @@ def _parts(network: Explained, p: FloatArray, i: int) -> tuple[float, dict[str, 
         shares = 0.5 * network.lam * network.similarity[i] * p[i] * p
         utility = float(-network.beta * network.utility[i] * p[i])
         return utility, dict(zip(network.names, shares.tolist(), strict=True)), {}
-    exposures, start = network.exposures(p), network.curves.losses(np.zeros(len(p)))
-    part = np.divide(network.reach[i] * p[i], exposures, out=np.zeros(len(p)), where=exposures > 0.0)
-    falls = network.target_weights * (network.losses(p) - start) * part
+    nothing, exposures = np.zeros(len(p)), network.exposures(p)
+    part = np.divide(network.reach[i] * p[i], exposures, out=nothing.copy(), where=exposures > 0.0)
+    falls = (network.curves.losses(exposures) - network.curves.losses(nothing)) * part
+    falls[i] += network.lost(p)[i] - network.forgetting[i]
+    falls *= network.target_weights
     return 0.0, {}, dict(zip(network.names, falls.tolist(), strict=True))
 
 

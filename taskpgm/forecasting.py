@@ -47,12 +47,13 @@ class Forecast:
     @cached_property
     def losses(self) -> FloatArray:
         """(n,) expected losses, nats per target token."""
-        return readonly(self.network.curves.losses(self.exposures), np.float64)
+        return readonly(self.network.losses(self.mixture), np.float64)
 
     @cached_property
     def interval(self) -> FloatArray:
         """(n, 2) where each loss lies with 95 %, given the experts' snapshots."""
-        return readonly(self.network.curves.intervals(self.exposures, LEVEL), np.float64)
+        around = self.network.curves.intervals(self.exposures, LEVEL)
+        return readonly(around + self.network.lost(self.mixture)[:, None], np.float64)
 
     @property
     def mean(self) -> float:

@@ -156,6 +156,15 @@ class LearningCurves:
         columns = [np.maximum(floors, 0.0), np.maximum(drops, 0.0), *picked]
         return LearningCurves(self.names, 1.0, *(column[:, None] for column in columns))
 
+    def followed_by(self, others: LearningCurves) -> LearningCurves:
+        """These curves and then others; shapes that the shorter ones lack have no weight and no fall."""
+        shapes = max(self.weights.shape[1], others.weights.shape[1])
+        columns = [
+            np.vstack([_widened(getattr(each, field), shapes, field) for each in (self, others)]) for field in FIELDS
+        ]
+        spreads = [_widened(each.covariance, shapes, "covariance") for each in (self, others)]
+        return LearningCurves((*self.names, *others.names), *columns, covariance=np.vstack(spreads))
+
     def as_dict(self) -> dict[str, Any]:
         """As plain JSON values; `from_dict` reads them."""
         return {field: getattr(self, field).tolist() for field in (*FIELDS, "covariance")}
@@ -172,6 +181,13 @@ class LearningCurves:
     def _shapes(self, exposures: ArrayLike) -> FloatArray:
         """(..., n, K) the loss under each shape."""
         return np.asarray(self.floors + self.drops * self._grown(exposures) ** -self.powers)
+
+
+def _widened(values: FloatArray, shapes: int, field: str) -> FloatArray:
+    """(n, shapes, ...) with 1 for scales and powers that are not there, and 0 for the rest."""
+    filled = 1.0 if field in ("scales", "powers") else 0.0
+    room = [(0, 0), (0, shapes - values.shape[1]), *[(0, 0)] * (values.ndim - 2)]
+    return np.pad(values, room, constant_values=filled)
 
 
 def _broadcast(names: tuple[str, ...], values: Mapping[str, ArrayLike]) -> list[FloatArray]:

@@ -32,6 +32,7 @@ def network_as_dict(network: Mixed) -> dict[str, Any]:
             "curves": network.curves.as_dict(),
             "transfer": network.transfer.tolist(),
             "budget": network.budget,
+            "forgetting": network.forgetting.tolist(),
             "target_weights": network.target_weights.tolist(),
             "lengths": network.lengths.tolist(),
         }

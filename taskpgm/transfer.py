@@ -1,20 +1,21 @@
 """Exposure transfer: how much an example of one task counts as an example of another, read off the experts' losses.
 
 Expert i, after e examples of its own task, has some loss on task j. Task j's own curve says after how many of its own
-examples that loss is reached; the ratio of the two is how much an example of i is worth to j. It is averaged over the
-snapshots during which j still has something to learn:
+examples that loss is reached. Over all snapshots together, the examples that were reached for each that was seen are
+what an example of i is worth to j:
 
     transfer = exposure_transfer(curves)        # (n, n) in [0, 1], 1 on the diagonal
+
+Early snapshots weigh little that way. They should: what every task teaches first (the form of an answer, say) does not
+go on adding up, and experts that end far from a task's answers do not teach it.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from taskpgm.loss_noise import fell_at_all
 from taskpgm.types import FloatArray, LossCurves, readonly
-
-LEFT_TO_LEARN = 1.1  # a loss above this many times the final one, and by as many nats as below, still falls
-LEAST_FALL = 0.02
 
 
 def exposure_transfer(curves: LossCurves) -> FloatArray:
@@ -24,15 +25,22 @@ def exposure_transfer(curves: LossCurves) -> FloatArray:
     """
     n = len(curves.names)
     transfer = np.zeros((n, n))
-    for j in range(n):
-        own = curves.losses[j, :, j]
-        open_ = own > LEFT_TO_LEARN * own[-1] + LEAST_FALL
-        open_[0] = False  # nobody has seen anything yet
-        if open_.any():
-            worth = _exposure_reaching(curves.losses[:, open_, j], curves.examples[j], own)
-            transfer[:, j] = np.clip(worth / curves.examples[:, open_], 0.0, 1.0).mean(axis=1)
+    seen = np.asarray(curves.examples, dtype=np.float64)
+    for j in np.flatnonzero(fell_at_all(curves)):
+        worth = _exposure_reaching(curves.losses[:, :, j], seen[j], curves.losses[j, :, j])
+        transfer[:, j] = np.minimum(worth, seen).sum(axis=1) / seen.sum(axis=1)
     np.fill_diagonal(transfer, 1.0)
     return readonly(transfer, np.float64)
+
+
+def unrehearsed_losses(curves: LossCurves) -> FloatArray:
+    """(n,) what experts of other tasks end with on each task, their median: the loss without any example of it."""
+    n = len(curves.names)
+    if n == 1:
+        return np.asarray(curves.losses[:, 0, 0])
+    final = curves.losses[:, -1].copy()
+    np.fill_diagonal(final, np.nan)
+    return np.asarray(np.nanmedian(final, axis=0))
 
 
 def start_losses(curves: LossCurves, transfer: FloatArray) -> FloatArray:

@@ -120,6 +120,8 @@ def coverage_energy_by_loops(network: CoverageNetwork, mixture: Sequence[float])
             fall = (1.0 + exposure / float(curves.scales[j, k])) ** -float(curves.powers[j, k])
             loss = float(curves.floors[j, k]) + float(curves.drops[j, k]) * fall
             total += float(network.target_weights[j]) * float(curves.weights[j, k]) * loss
+        own = network.budget * float(mixture[j]) / float(network.lengths[j])
+        total += float(network.target_weights[j]) * float(network.forgetting[j]) / (1.0 + own / 40.0) ** 4
         if network.tau > 0.0 and mixture[j] > 0.0:
             total += network.tau * float(mixture[j]) * math.log(float(mixture[j]) / float(network.prior[j]))
     return total

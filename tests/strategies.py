@@ -322,10 +322,12 @@ def random_coverage(
     np.fill_diagonal(transfer, 1.0)
     lower, upper = random_bounds(bounds, n, rng)
     prior = rng.dirichlet(np.full(n, 5.0)) + 0.1
+    forgetting = rng.random(n) * (rng.random(n) < 0.5)
     return CoverageNetwork(
         random_curves(n, seed, names=names),
         transfer,
         100.0 * n,
+        forgetting=forgetting,
         target_weights=rng.random(n) + 0.1,
         lengths=rng.uniform(0.5, 2.0, n),
         tau=tau,

@@ -86,6 +86,7 @@ def test_names_and_order_do_not_matter(network: CoverageNetwork, seed: int) -> N
         ),
         network.transfer[np.ix_(order, order)],
         network.budget,
+        forgetting=network.forgetting[order],
         target_weights=network.target_weights[order],
         lengths=network.lengths[order],
         tau=network.tau,
@@ -171,7 +172,7 @@ def test_the_expansion_is_a_network_for_every_discrete_method() -> None:
 def test_explanations_add_up_to_the_energy(network: CoverageNetwork) -> None:
     solution = solve(network, CoverageProgram())
     told = [tp.explain(network, solution, name) for name in network.names]
-    start = float(network.target_weights @ network.curves.losses(np.zeros(len(network))))
+    start = float(network.target_weights @ network.losses(np.zeros(len(network))))
     assert start + sum(why.energy for why in told) == pytest.approx(solution.energy, abs=1e-10 * network.scale)
     assert all("nats off the mean loss" in str(why) for why in told)
     assert all(share <= 1e-15 for why in told for share in why.coverage.values())
@@ -289,7 +290,7 @@ def test_bad_numbers_are_one_clear_line(settings_: dict[str, object], message: s
 @given(st.integers(2, 5), SEEDS)
 @settings(max_examples=10)
 def test_two_names_of_one_task_share_its_weight_without_a_prior(n: int, seed: int) -> None:
-    """With full transfer between two tasks only their total matters."""
+    """With full transfer between two tasks, and nothing to forget, only their total matters."""
     network = random_coverage(n, seed, tau=0.0)
     twin = network.transfer.copy()
     twin[:, 1], twin[1] = twin[:, 0], twin[0]
@@ -299,8 +300,37 @@ def test_two_names_of_one_task_share_its_weight_without_a_prior(n: int, seed: in
     copied = tp.LearningCurves(
         curves.names, *(getattr(curves, f)[rows] for f in ("weights", "floors", "drops", "scales", "powers"))
     )
-    shared = network.changed(curves=copied, transfer=twin, lengths=network.lengths[rows])
+    shared = network.changed(curves=copied, transfer=twin, forgetting=0.0, lengths=network.lengths[rows])
     p = np.asarray(solve(shared, CoverageProgram()).point)
     swapped = p.copy()
     swapped[:2] = p[1::-1]
     assert shared.energy(swapped) == pytest.approx(shared.energy(p), abs=1e-12)
+
+
+def test_forgetting_keeps_every_task_in_the_mixture_without_a_floor_or_a_prior() -> None:
+    """Two names of one task share all they learn: one of them is dropped, unless it would be forgotten."""
+    curves = tp.LearningCurves(("a", "b", "c"), 1.0, 0.1, 1.9, 50.0, 1.0)
+    transfer = [[1.0, 0.9, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    weights = {}
+    for forgetting in (0.0, 2.0):
+        network = CoverageNetwork(curves, transfer, 1_000.0, forgetting=forgetting, tau=0.0)
+        weights[forgetting] = np.asarray(solve(network, CoverageProgram()).point)
+    assert weights[0.0].min() < 1e-6
+    assert weights[2.0].min() * 1_000 > 20.0  # a few dozen examples of its own
+    network = CoverageNetwork(curves, transfer, 1_000.0, forgetting=2.0)
+    told = network.losses([0.0, 0.5, 0.5]) - network.changed(forgetting=0.0).losses([0.0, 0.5, 0.5])
+    assert told[0] == pytest.approx(2.0)
+    assert told[1:].max() < 1e-3
+    ends = tp.forecast(network, [0.0, 0.5, 0.5])
+    np.testing.assert_allclose(ends.losses, network.losses([0.0, 0.5, 0.5]), rtol=1e-12)
+    assert ends.interval[0, 0] >= 2.0
+
+
+@pytest.mark.parametrize(
+    ("forgetting", "said"),
+    [([1.0, 2.0], "forgetting: shape"), ([0.0, -0.5, 0.0], "forgetting of task 't1' is -0.5"), (np.nan, "forgetting")],
+)
+def test_forgetting_that_is_none_is_refused(forgetting: object, said: str) -> None:
+    curves = tp.LearningCurves(("t0", "t1", "t2"), 1.0, 0.1, 1.9, 50.0, 1.0)
+    with pytest.raises(InputError, match=said):
+        CoverageNetwork(curves, np.eye(3), 100.0, forgetting=forgetting)  # type: ignore[arg-type]

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from strategies import SEEDS, random_curves
 
 import taskpgm as tp
-from taskpgm.curves import METHODS, noise
-from taskpgm.transfer import convex_envelope, exposure_transfer, start_losses
+from taskpgm.curves import METHODS
+from taskpgm.loss_noise import noise
+from taskpgm.transfer import convex_envelope, exposure_transfer, start_losses, unrehearsed_losses
 from taskpgm.types import FloatArray, InputError, LossCurves
 
 STEPS = np.array([0, 2, 5, 10, 20, 30, 45, 60, 80, 100])
@@ -81,6 +82,39 @@ def test_a_task_that_never_fell_says_nothing_of_transfer_and_is_named() -> None:
     findings = tp.diagnose(noisy)
     assert [(each.task, each.kind) for each in findings] == [("t2", "flat")]
     assert "cannot be told apart" in str(findings[0])
+
+
+def test_what_every_task_teaches_first_does_not_count_as_transfer() -> None:
+    """An expert learns the form of another's answers at once and then nothing more: it is worth little to it."""
+    losses = planted_losses(steep(2), np.eye(2))
+    alike = losses.losses.copy()
+    alike[0, 1:, 1] = losses.losses[1, 1, 1]  # as far as t1's own first snapshot, after 32 of 1,600 examples
+    found = exposure_transfer(LossCurves(losses.names, losses.examples, losses.target_tokens, alike))
+    assert 0.0 < found[0, 1] <= 32 * 9 / losses.examples[0].sum() + 1e-9
+    assert found[1, 0] == 0.0
+
+
+def test_what_other_experts_end_with_is_the_loss_without_rehearsal() -> None:
+    losses = planted_losses(steep(4), np.eye(4))
+    ended = losses.losses.copy()
+    ended[:, -1, 0] = (0.1, 3.0, 5.0, 4.0)
+    seen = LossCurves(losses.names, losses.examples, losses.target_tokens, ended)
+    assert unrehearsed_losses(seen)[0] == 4.0
+    single = planted_losses(steep(1), np.eye(1))
+    assert unrehearsed_losses(single).tolist() == single.losses[0, 0].tolist()
+    network = tp.CoverageNetwork.from_losses(seen, 400.0)
+    assert network.forgetting[0] > 0.0
+    assert network.losses(np.zeros(4))[0] == pytest.approx(4.0)
+
+
+@given(SEEDS)
+@settings(max_examples=20)
+def test_curves_follow_each_other_unchanged(seed: int) -> None:
+    first, second = random_curves(3, seed), steep(2)
+    both, exposures = first.followed_by(second), np.linspace(0.0, 900.0, 5)
+    for method in ("losses", "slopes", "bends"):
+        apart = np.concatenate([getattr(first, method)(exposures[:3]), getattr(second, method)(exposures[3:])])
+        np.testing.assert_allclose(getattr(both, method)(exposures), apart, rtol=1e-12)
 
 
 def test_a_late_fall_is_named() -> None:
@@ -218,7 +252,9 @@ def test_a_network_is_made_of_losses_in_one_step_as_in_three() -> None:
     losses = planted_losses(steep(4), np.eye(4), deviation=0.05, seed=3)
     lengths, p = np.array([1.0, 2.0, 3.0, 4.0]), np.array([0.1, 0.2, 0.3, 0.4])
     transfer = exposure_transfer(losses)
-    by_hand = tp.CoverageNetwork(tp.fit_curves(losses, transfer, horizon=80.0), transfer, 800.0, lengths=lengths)
+    curves = tp.fit_curves(losses, transfer, horizon=80.0)
+    lost = np.maximum(unrehearsed_losses(losses) - curves.losses(np.zeros(4)), 0.0)
+    by_hand = tp.CoverageNetwork(curves, transfer, 800.0, forgetting=lost, lengths=lengths)
     assert tp.CoverageNetwork.from_losses(losses, 800.0, lengths=lengths).energy(p) == by_hand.energy(p)
     alone = tp.CoverageNetwork.from_losses(losses, 800.0, graph=False)
     assert np.array_equal(alone.transfer, np.eye(4))

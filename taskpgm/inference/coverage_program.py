@@ -1,7 +1,8 @@
 """The coverage energy as a convex program in cvxpy, finished by Newton steps.
 
-Every shape of every learning curve is a power of an affine expression, (1 + e / scale)^-power, which cvxpy turns into
-second-order cones. The losses take the place of a pairwise energy's terms in a `ConvexProgram`; the rest is the same.
+Every shape of every learning curve, and forgetting, is a power of an affine expression, (1 + e / scale)^-power, which
+cvxpy turns into second-order cones. The losses take the place of a pairwise energy's terms in a `ConvexProgram`; the
+rest is the same.
 
     solve(coverage_network, CoverageProgram())
 """
@@ -49,14 +50,14 @@ class CoverageProgram(Method):
 
 
 def losses(p: Any, network: CoverageNetwork) -> Written:
-    """sum_j v_j loss_j(e_j). Its hundreds of numbers are no parameters: that would take longer than it saves."""
+    """The sum of all factors. Its hundreds of numbers are no parameters: that would take longer than it saves."""
     import cvxpy as cp
 
-    curves, v = network.curves, network.target_weights
+    curves, v, reach = network.factors.curves, network.factors.weights, network.factors.reach
     amounts = v[:, None] * curves.weights * curves.drops
     # exposures in shares of the largest that any mixture gives: numbers near 1 for the solver
-    largest = np.maximum(network.reach.max(axis=0), 1e-300)
-    exposure = (network.reach / largest).T @ p
+    largest = np.maximum(reach.max(axis=0), 1e-300)
+    exposure = (reach / largest).T @ p
     total: Any = float(v @ (curves.weights * curves.floors).sum(axis=1))
     for power in np.unique(curves.powers):
         task, shape = np.nonzero((curves.powers == power) & (amounts > LEAST_SHARE * amounts.max()))
@@ -67,13 +68,13 @@ def losses(p: Any, network: CoverageNetwork) -> Written:
 
 
 CONSTANTS: tuple[Callable[[CoverageNetwork], FloatArray], ...] = (
-    lambda network: network.reach,
-    lambda network: network.target_weights,
-    lambda network: network.curves.weights,
-    lambda network: network.curves.floors,
-    lambda network: network.curves.drops,
-    lambda network: network.curves.scales,
-    lambda network: network.curves.powers,
+    lambda network: network.factors.reach,
+    lambda network: network.factors.weights,
+    lambda network: network.factors.curves.weights,
+    lambda network: network.factors.curves.floors,
+    lambda network: network.factors.curves.drops,
+    lambda network: network.factors.curves.scales,
+    lambda network: network.factors.curves.powers,
 )
 LOSSES = Part("the losses", "energy", lambda network: 1, losses, "losses fall with exposure, ever more slowly")
 COVERAGE_PARTS = (LOSSES, PRIOR, *CONSTRAINTS)

@@ -1,0 +1,30 @@
+"""How sure a held-out loss is, and which tasks' losses fell by more than that.
+
+deviation = noise(losses)           # nats, as large as the losses
+fell = fell_at_all(losses)          # (n,) False: not learned yet, or nothing to learn
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taskpgm.types import FloatArray, LossCurves
+
+LEAST_NOISE, RELATIVE_NOISE, START_NOISE = 0.02, 0.03, 2.0
+FLAT = 2.0
+"""By how many times the noise a curve must fall to say something."""
+
+
+def noise(losses: FloatArray) -> FloatArray:
+    """(n, S) the standard deviation that held-out losses are taken to have; twice that before any exposure."""
+    deviation = LEAST_NOISE + RELATIVE_NOISE * np.abs(losses)
+    deviation[:, 0] *= START_NOISE
+    return np.asarray(deviation)
+
+
+def fell_at_all(losses: LossCurves) -> NDArray[np.bool_]:
+    """(n,) whether the expert of each task lowered its loss by more than noise."""
+    n = len(losses.names)
+    own = losses.losses[np.arange(n), :, np.arange(n)]
+    return np.asarray(own[:, 0] - own.min(axis=1) >= FLAT * noise(own)[:, 1:].max(axis=1, initial=0.0))
