@@ -159,11 +159,11 @@ class LearningCurves:
     def followed_by(self, others: LearningCurves) -> LearningCurves:
         """These curves and then others; shapes that the shorter ones lack have no weight and no fall."""
         shapes = max(self.weights.shape[1], others.weights.shape[1])
-        columns = [
-            np.vstack([_widened(getattr(each, field), shapes, field) for each in (self, others)]) for field in FIELDS
-        ]
-        spreads = [_widened(each.covariance, shapes, "covariance") for each in (self, others)]
-        return LearningCurves((*self.names, *others.names), *columns, covariance=np.vstack(spreads))
+        columns = {
+            field: np.vstack([_widened(getattr(each, field), shapes, field) for each in (self, others)])
+            for field in (*FIELDS, "covariance")
+        }
+        return LearningCurves((*self.names, *others.names), **columns)
 
     def as_dict(self) -> dict[str, Any]:
         """As plain JSON values; `from_dict` reads them."""
