@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from taskpgm.curvature import convexity, projected, shifted
     from taskpgm.curves import diagnose, fit_curves
     from taskpgm.divergences import jensen_shannon
+    from taskpgm.envelope_curves import EnvelopeCurves
     from taskpgm.exact import exact_certificate
     from taskpgm.exact_path import TradeOff, trade_off
     from taskpgm.experts import train_experts
@@ -85,6 +86,7 @@ _HOME = {
         "marginals",
         "solve",
     ),
+    "envelope_curves": ("EnvelopeCurves",),
     "learning_curves": ("LearningCurves",),
     "mixture": ("Mixture",),
     "network": ("TaskNetwork", "balanced_beta"),
@@ -110,6 +112,7 @@ __all__ = [
     "CoverageNetwork",
     "CoverageProgram",
     "EffectiveTasks",
+    "EnvelopeCurves",
     "EpochCap",
     "Exhaustive",
     "ExponentialSimilarity",

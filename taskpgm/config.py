@@ -187,7 +187,7 @@ class EnergySettings(Settings):
     """
 
     kind: Literal["pairwise", "coverage"] = "pairwise"
-    curves: Literal["posterior", "least_squares"] = "posterior"
+    curves: Literal["posterior", "least_squares", "envelope"] = "posterior"
     similarity: Literal["exponential", "linear"] = "exponential"
     kappa: float = Field(default=10.0, gt=0.0)
     utility: Literal["learnability", "heldout_gain", "representativeness", "supplied"] = "learnability"
@@ -260,10 +260,13 @@ class MixtureSettings(Settings):
 
 
 class HarnessSettings(Settings):
-    """Tasks of EleutherAI's evaluation harness (lm_eval, an extra) to run on every trained model; limit: examples
-    each."""
+    """Tasks of EleutherAI's evaluation harness (lm_eval, an extra) to run on every trained model.
+
+    folder: with task files of your own (YAML, as the harness takes them), besides the harness's. limit: examples each.
+    """
 
     tasks: tuple[str, ...] = Field(min_length=1)
+    folder: str | None = None
     limit: int | None = Field(default=None, ge=1)
     batch_size: int = Field(default=8, ge=1)
 
@@ -332,7 +335,14 @@ def load_config(path: Path) -> RunConfig:
     local = path.parent / config.model.name
     model = config.model.model_copy(update={"name": str(local)}) if local.is_dir() else config.model
     tasks = tuple(resolve_path(task, path.parent) for task in config.tasks)
-    return config.model_copy(update={"model": model, "tasks": tasks})
+    evaluation = config.evaluation
+    if evaluation.harness is not None and evaluation.harness.folder is not None:
+        folder = path.parent / evaluation.harness.folder
+        if not folder.is_dir():
+            raise InputError(f"{path}: evaluation.harness.folder: {folder} is not a folder of harness task files.")
+        harness = evaluation.harness.model_copy(update={"folder": str(folder)})
+        evaluation = evaluation.model_copy(update={"harness": harness})
+    return config.model_copy(update={"model": model, "tasks": tasks, "evaluation": evaluation})
 
 
 def read_yaml(path: Path) -> Any:

@@ -20,10 +20,10 @@ experts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -32,6 +32,7 @@ from taskpgm.checks import Bound, array, checked_finite, checked_names, checked_
 from taskpgm.constraints import Constraint
 from taskpgm.curves import Method, fit_curves
 from taskpgm.energy import MixtureEnergy
+from taskpgm.envelope_curves import EnvelopeCurves
 from taskpgm.feasible import FeasibleSet
 from taskpgm.learning_curves import LearningCurves
 from taskpgm.network import TaskNetwork
@@ -45,17 +46,25 @@ REHEARSAL, REHEARSAL_POWER = 40.0, 4.0
 """Examples of its own, and the power, with which a task's forgetting fades: 12 % of it are left after 27 examples."""
 
 
-@dataclass(frozen=True, eq=False)
-class Factors:
-    """Everything that falls in a coverage energy: sum_k weight_k curve_k((p @ reach)_k).
+Curves: TypeAlias = LearningCurves | EnvelopeCurves
 
-    curves: m of them, the n learning curves first, then forgetting of the tasks that have any. reach: (n, m) examples
-    for each unit of weight. weights: (m,) target weights.
+
+@dataclass(frozen=True, eq=False)
+class Falling:
+    """A part of a coverage energy, sum_k weight_k curve_k((p @ reach)_k): the learning curves, or forgetting.
+
+    curves: m of them. reach: (n, m) examples for each unit of weight. weights: (m,) target weights. tasks: (m,)
+    places of the tasks that they are about.
     """
 
-    curves: LearningCurves
+    curves: Curves
     reach: FloatArray
     weights: FloatArray
+    tasks: NDArray[np.intp]
+
+    def slopes(self, p: FloatArray) -> FloatArray:
+        """(n, m) d curve_k / d p_i."""
+        return np.asarray(self.reach * self.curves.slopes(p @ self.reach))
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -79,7 +88,7 @@ class CoverageNetwork(MixtureEnergy):
         InputError: sizes that do not fit, numbers that are not finite or negative, bounds that clash.
     """
 
-    curves: LearningCurves
+    curves: Curves
     transfer: FloatArray
     budget: float
     forgetting: FloatArray
@@ -91,7 +100,7 @@ class CoverageNetwork(MixtureEnergy):
 
     def __init__(
         self,
-        curves: LearningCurves,
+        curves: Curves,
         transfer: ArrayLike,
         budget: float,
         *,
@@ -179,22 +188,17 @@ class CoverageNetwork(MixtureEnergy):
         return readonly(self.budget * self.transfer / self.lengths[:, None], np.float64)
 
     @cached_property
-    def factors(self) -> Factors:
-        """Learning curves and forgetting as one list of falling curves."""
+    def falling(self) -> tuple[Falling, ...]:
+        """The learning curves, and forgetting of the tasks that have any."""
         losing = np.flatnonzero(self.forgetting > 0.0)
+        learning = Falling(self.curves, self.reach, self.target_weights, np.arange(len(self)))
         if not len(losing):
-            return Factors(self.curves, self.reach, self.target_weights)
+            return (learning,)
+        names = [self.names[task] for task in losing]
+        lost = LearningCurves(names, 1.0, 0.0, self.forgetting[losing, None], REHEARSAL, REHEARSAL_POWER)
         own = np.zeros((len(self), len(losing)))
         own[losing, np.arange(len(losing))] = self.budget / self.lengths[losing]
-        return Factors(
-            self.curves.followed_by(self._forgotten(losing)),
-            readonly(np.hstack([self.reach, own]), np.float64),
-            readonly(np.concatenate([self.target_weights, self.target_weights[losing]]), np.float64),
-        )
-
-    def _forgotten(self, tasks: NDArray[np.intp]) -> LearningCurves:
-        names = [self.names[task] for task in tasks]
-        return LearningCurves(names, 1.0, 0.0, self.forgetting[tasks, None], REHEARSAL, REHEARSAL_POWER)
+        return learning, Falling(lost, readonly(own, np.float64), readonly(self.target_weights[losing], float), losing)
 
     def exposures(self, mixture: ArrayLike) -> FloatArray:
         """(n,) how many examples' worth of each task a mixture gives it."""
@@ -214,24 +218,26 @@ class CoverageNetwork(MixtureEnergy):
         return float(self.target_weights @ self.losses(np.maximum(p, 0.0)))
 
     def smooth_gradient(self, p: FloatArray) -> FloatArray:
-        """(n,) reach (v slope), of all factors."""
-        reach = self.factors.reach
-        slopes = self.factors.curves.slopes(np.maximum(p, 0.0) @ reach)
-        return np.asarray(reach @ (self.factors.weights * slopes))
+        """(n,) the sum of reach (v slope)."""
+        inside = np.maximum(p, 0.0)
+        return np.asarray(sum(part.slopes(inside) @ part.weights for part in self.falling))
 
     def smooth_hessian(self, p: FloatArray) -> FloatArray:
-        """(n, n) reach diag(v bend) reach', of all factors: positive semidefinite."""
-        reach = self.factors.reach
-        bends = self.factors.weights * self.factors.curves.bends(np.maximum(p, 0.0) @ reach)
-        return np.asarray((reach * bends) @ reach.T)
+        """(n, n) the sum of reach diag(v bend) reach': positive semidefinite."""
+        inside = np.maximum(p, 0.0)
+        return self._hessian([part.curves.bends(inside @ part.reach) for part in self.falling])
+
+    def _hessian(self, bends: Sequence[FloatArray]) -> FloatArray:
+        parts = zip(self.falling, bends, strict=True)
+        return np.asarray(sum((part.reach * (part.weights * bend)) @ part.reach.T for part, bend in parts))
 
     @property
     def relative_smoothness(self) -> float:
         """An L with E(q) <= E(p) + gradient'(q - p) + L KL(q || p) for all mixtures.
 
-        v'Hv <= max H_ij |v|_1^2 <= 2 max H_ij KL (Pinsker), and the curves bend most without any exposure.
+        v'Hv <= max H_ij |v|_1^2 <= 2 max H_ij KL (Pinsker), with every curve where it bends most.
         """
-        return float(self.smooth_hessian(np.zeros(len(self))).max()) + self.tau
+        return float(self._hessian([part.curves.most_bent for part in self.falling]).max()) + self.tau
 
     @property
     def concavity(self) -> float:

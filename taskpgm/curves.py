@@ -16,13 +16,14 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from taskpgm.envelope_curves import EnvelopeCurves
 from taskpgm.learning_curves import LearningCurves
 from taskpgm.loss_noise import LEAST_NOISE, fell_at_all, noise
 from taskpgm.transfer import convex_envelope, start_losses
 from taskpgm.types import FloatArray, InputError, LossCurves
 
-Method: TypeAlias = Literal["posterior", "least_squares"]
-METHODS: tuple[Method, ...] = ("posterior", "least_squares")
+Method: TypeAlias = Literal["posterior", "least_squares", "envelope"]
+METHODS: tuple[Method, ...] = ("posterior", "least_squares", "envelope")
 
 POWERS = (0.5, 1.0, 2.0)
 SCALES = 15
@@ -50,13 +51,14 @@ class Finding:
 
 def fit_curves(
     losses: LossCurves, transfer: FloatArray, *, method: Method = "posterior", horizon: float | None = None
-) -> LearningCurves:
+) -> LearningCurves | EnvelopeCurves:
     """The learning curve of every task, from its own expert's snapshots.
 
     Args:
         losses: of every expert on every task.
         transfer: (n, n) from `exposure_transfer`; it tells which experts show what is forgotten.
-        method: "posterior" averages over shapes; "least_squares" keeps the one that fits best, for long curves.
+        method: "posterior" averages over shapes; "least_squares" keeps the one that fits best, for long curves;
+            "envelope" is piecewise linear through the losses seen, and level after the last of them.
         horizon: the exposure in examples around which the curves will be asked (a budget over n, say); the longest
             that an expert had where not given.
 
@@ -69,6 +71,8 @@ def fit_curves(
     reference = float(exposures.max()) if horizon is None else float(horizon)
     if not reference > 0.0:
         raise InputError(f"horizon {reference:g}: expected a positive number of examples.")
+    if method == "envelope":
+        return EnvelopeCurves(losses.names, exposures, own)
     fits = _fit_grid(exposures, own, reference)
     if method == "least_squares":
         return _best_only(losses.names, fits)

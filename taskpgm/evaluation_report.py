@@ -41,7 +41,7 @@ from taskpgm.evaluation import Evaluation, Measured, Run, evaluate
 from taskpgm.evidence_runs import gather_evidence
 from taskpgm.experts import tokenize_for, train_tokenised
 from taskpgm.families import family_weights
-from taskpgm.harness import harness_scores, load_harness
+from taskpgm.harness import check_harness, harness_scores
 from taskpgm.mixture import Mixture
 from taskpgm.paired import Difference, View, differences, views
 from taskpgm.pipeline import base_of, run_on, run_suite, suite_base
@@ -310,7 +310,7 @@ def _check(settings: EvaluationSettings, tasks: TaskSet, seeds: int) -> None:
         if not task.eval:
             raise InputError(f"task {task.name!r}: its eval part is empty; set splits.eval.")
     if settings.harness is not None:
-        load_harness()
+        check_harness(settings.harness)
 
 
 def _views(settings: EvaluationSettings, tasks: TaskSet) -> tuple[View, ...]:

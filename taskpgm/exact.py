@@ -20,9 +20,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from taskpgm.coverage import CoverageNetwork
+from taskpgm.coverage import CoverageNetwork, Curves
 from taskpgm.duals import multipliers, tangent_point, tangents
-from taskpgm.learning_curves import LearningCurves
+from taskpgm.envelope_curves import EnvelopeCurves
 from taskpgm.network import TaskNetwork
 from taskpgm.types import FloatArray, InputError
 
@@ -101,20 +101,22 @@ def _coverage_terms(network: CoverageNetwork, p: list[Fraction]) -> tuple[Fracti
 
     A slope that is off by d misses the tangent by at most d times the largest exposure any mixture gives.
     """
-    factors = network.factors
-    reach = [_rational(row) for row in factors.reach.T]  # of factor k: examples for each unit of every weight
     energy, slack = Fraction(0), Fraction(0)
     gradient = [Fraction(0)] * len(p)
-    for k, (row, v) in enumerate(zip(reach, _rational(factors.weights), strict=True)):
-        (low, high), (steep, flat) = _curve_intervals(factors.curves, k, _dot(row, p))
-        energy += v * high
-        slack += v * ((high - low) + (flat - steep) * max(row))
-        gradient = [g + v * steep * a for g, a in zip(gradient, row, strict=True)]
+    for part in network.falling:
+        for k, v in enumerate(_rational(part.weights)):
+            row = _rational(part.reach[:, k])  # examples for each unit of every weight
+            (low, high), (steep, flat) = _curve_intervals(part.curves, k, _dot(row, p))
+            energy += v * high
+            slack += v * ((high - low) + (flat - steep) * max(row))
+            gradient = [g + v * steep * a for g, a in zip(gradient, row, strict=True)]
     return energy, gradient, slack
 
 
-def _curve_intervals(curves: LearningCurves, k: int, exposure: Fraction) -> tuple[Interval, Interval]:
+def _curve_intervals(curves: Curves, k: int, exposure: Fraction) -> tuple[Interval, Interval]:
     """Rational bounds on curve k after an exposure, and on its slope there."""
+    if isinstance(curves, EnvelopeCurves):
+        return _hinge_intervals(curves, k, exposure)
     low = high = _dot(_rational(curves.weights[k]), _rational(curves.floors[k]))
     steep = flat = Fraction(0)
     terms = zip(curves.weights[k], curves.drops[k], curves.scales[k], curves.powers[k], strict=True)
@@ -125,6 +127,18 @@ def _curve_intervals(curves: LearningCurves, k: int, exposure: Fraction) -> tupl
         low, high = _outward(low + amount * least, high + amount * most)
         steep, flat = _outward(steep - rate * most, flat - rate * least)
     return (low, high), (steep, flat)
+
+
+def _hinge_intervals(curves: EnvelopeCurves, k: int, exposure: Fraction) -> tuple[Interval, Interval]:
+    """The same for an envelope, which is rational: no wider than its numbers are rounded to."""
+    loss, slope = Fraction(float(curves.floors[k])), Fraction(0)
+    terms = zip(curves.knots[k], curves.bends_at_knots[k], curves.widths[k], strict=True)
+    for knot, bend, h in (map(Fraction, map(float, term)) for term in terms):
+        t = knot - exposure
+        inside = min(max(t, -h), h) + h
+        loss += bend * (inside**2 / (4 * h) + max(t - h, Fraction(0)))
+        slope -= bend * inside / (2 * h)
+    return _outward(loss, loss), _outward(slope, slope)
 
 
 def _outward(low: Fraction, high: Fraction) -> Interval:

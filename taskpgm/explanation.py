@@ -62,11 +62,10 @@ class Sensitivity:
         network = self.network
         if not isinstance(network, CoverageNetwork):
             raise InputError("a TaskNetwork has no target weights: see to_utility.")
-        factors, n = network.factors, len(network)
-        pulls = factors.reach * factors.curves.slopes(self.mixture @ factors.reach)
-        by_task = pulls[:, :n].copy()
-        by_task[:, network.forgetting > 0.0] += pulls[:, n:]
-        return np.asarray(-self.response @ by_task)
+        pulls = np.zeros((len(network), len(network)))
+        for part in network.falling:
+            pulls[:, part.tasks] += part.slopes(self.mixture)
+        return np.asarray(-self.response @ pulls)
 
     def _pairwise(self) -> TaskNetwork:
         if not isinstance(self.network, TaskNetwork):

@@ -2,17 +2,19 @@
 
     scores = harness_scores(folder, base, settings, path)       # {"bbh": 0.41, ...}
 
-For models of real size: BIG-Bench Hard is among its tasks ("bbh"). Scores are stored, and not computed twice.
+For models of real size: BIG-Bench Hard is among its tasks ("bbh"), which the harness loads from the hub. Task files of
+one's own may read local data. Scores are stored, and not computed twice.
 """
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from taskpgm.base import Base
+from taskpgm.base import Base, device
 from taskpgm.config import HarnessSettings
 from taskpgm.storage import canonical_json, content_hash, first_line, read_json, write_atomic
 from taskpgm.types import InputError
@@ -20,12 +22,22 @@ from taskpgm.types import InputError
 METRICS = ("exact_match", "acc", "acc_norm", "f1")  # of a task that has several, the first is the score
 
 
-def load_harness() -> Any:
-    """The module lm_eval.
+def check_harness(settings: HarnessSettings) -> None:
+    """Before anything is trained: the harness is there and knows the tasks.
 
     Raises:
-        InputError: it is not installed.
+        InputError: lm_eval is not installed, or has no task of some name.
     """
+    manager = _task_manager(settings.folder)
+    for task in settings.tasks:
+        if not manager.match_tasks([task]):
+            raise InputError(
+                f"evaluation.harness: lm_eval has no task {task!r}; `lm_eval ls tasks` lists them, and"
+                " evaluation.harness.folder adds task files of your own."
+            )
+
+
+def _harness() -> Any:
     try:
         return importlib.import_module("lm_eval")
     except ModuleNotFoundError as error:
@@ -34,6 +46,13 @@ def load_harness() -> Any:
         raise InputError(
             "evaluation.harness: lm_eval is not installed; install it with: pip install 'taskpgm[harness]'."
         ) from error
+
+
+@lru_cache(maxsize=1)
+def _task_manager(folder: str | None) -> Any:
+    """lm_eval's list of tasks, which takes seconds to make."""
+    _harness()
+    return importlib.import_module("lm_eval.tasks").TaskManager(include_path=folder)
 
 
 def harness_scores(folder: Path, base: Base, settings: HarnessSettings) -> dict[str, float]:
@@ -57,17 +76,19 @@ def harness_scores(folder: Path, base: Base, settings: HarnessSettings) -> dict[
 
 
 def _computed(model: Mapping[str, str], settings: HarnessSettings) -> Mapping[str, Mapping[str, Any]]:
-    harness = load_harness()
+    harness, manager = _harness(), _task_manager(settings.folder)
     try:
         found = harness.simple_evaluate(
             model="hf",
             model_args=model,
+            device=device(),
             tasks=list(settings.tasks),
+            task_manager=manager,
             limit=settings.limit,
             batch_size=settings.batch_size,
             log_samples=False,
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:  # unknown tasks, no network, no memory
+    except (OSError, ValueError, KeyError, RuntimeError) as error:  # no network, no memory
         raise InputError(
             f"evaluation.harness: lm_eval failed ({type(error).__name__}: {first_line(error)})."
         ) from error

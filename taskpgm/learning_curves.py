@@ -110,10 +110,20 @@ class LearningCurves:
         return np.asarray(-(rate * grown ** (-self.powers - 1.0)).sum(axis=-1))
 
     def bends(self, exposures: ArrayLike) -> FloatArray:
-        """(..., n) second derivatives of the losses: never negative, and largest at no exposure."""
+        """(..., n) second derivatives of the losses: never negative."""
         grown = self._grown(exposures)
         rate = self.weights * self.drops * self.powers * (self.powers + 1.0) / self.scales**2
         return np.asarray((rate * grown ** (-self.powers - 2.0)).sum(axis=-1))
+
+    @property
+    def parameters(self) -> tuple[FloatArray, ...]:
+        """Every array that the losses depend on."""
+        return self.weights, self.floors, self.drops, self.scales, self.powers
+
+    @property
+    def most_bent(self) -> FloatArray:
+        """(n,) the largest second derivative anywhere, which is at no exposure."""
+        return self.bends(np.zeros(len(self)))
 
     def intervals(self, exposures: ArrayLike, level: float = 0.95) -> FloatArray:
         """(n, 2) between which the loss at (n,) exposures lies with a probability of `level`, given the evidence.
@@ -156,15 +166,6 @@ class LearningCurves:
         columns = [np.maximum(floors, 0.0), np.maximum(drops, 0.0), *picked]
         return LearningCurves(self.names, 1.0, *(column[:, None] for column in columns))
 
-    def followed_by(self, others: LearningCurves) -> LearningCurves:
-        """These curves and then others; shapes that the shorter ones lack have no weight and no fall."""
-        shapes = max(self.weights.shape[1], others.weights.shape[1])
-        columns = {
-            field: np.vstack([_widened(getattr(each, field), shapes, field) for each in (self, others)])
-            for field in (*FIELDS, "covariance")
-        }
-        return LearningCurves((*self.names, *others.names), **columns)
-
     def as_dict(self) -> dict[str, Any]:
         """As plain JSON values; `from_dict` reads them."""
         return {field: getattr(self, field).tolist() for field in (*FIELDS, "covariance")}
@@ -181,13 +182,6 @@ class LearningCurves:
     def _shapes(self, exposures: ArrayLike) -> FloatArray:
         """(..., n, K) the loss under each shape."""
         return np.asarray(self.floors + self.drops * self._grown(exposures) ** -self.powers)
-
-
-def _widened(values: FloatArray, shapes: int, field: str) -> FloatArray:
-    """(n, shapes, ...) with 1 for scales and powers that are not there, and 0 for the rest."""
-    filled = 1.0 if field in ("scales", "powers") else 0.0
-    room = [(0, 0), (0, shapes - values.shape[1]), *[(0, 0)] * (values.ndim - 2)]
-    return np.pad(values, room, constant_values=filled)
 
 
 def _broadcast(names: tuple[str, ...], values: Mapping[str, ArrayLike]) -> list[FloatArray]:

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 from taskpgm.constraints import as_dict, from_dict
 from taskpgm.coverage import CoverageNetwork
+from taskpgm.envelope_curves import EnvelopeCurves
 from taskpgm.learning_curves import LearningCurves
 from taskpgm.network import TaskNetwork
 
@@ -55,7 +56,8 @@ def network_from_dict(values: Mapping[str, Any]) -> Mixed:
     kind, names = stored.pop("kind"), stored.pop("names")
     stored["constraints"] = tuple(from_dict(each) for each in stored["constraints"])
     if kind == "coverage":
-        curves = LearningCurves.from_dict(names, stored.pop("curves"))
+        shapes = stored.pop("curves")
+        curves = (EnvelopeCurves if "exposures" in shapes else LearningCurves).from_dict(names, shapes)
         return CoverageNetwork(curves, stored.pop("transfer"), stored.pop("budget"), **stored)
     if kind == "pairwise":
         return TaskNetwork(stored.pop("utility"), stored.pop("similarity"), names, **stored)

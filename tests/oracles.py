@@ -13,7 +13,8 @@ from fractions import Fraction
 import numpy as np
 from scipy import sparse
 
-from taskpgm.coverage import CoverageNetwork
+from taskpgm.coverage import CoverageNetwork, Curves
+from taskpgm.envelope_curves import EnvelopeCurves
 from taskpgm.levels import LevelsNetwork
 from taskpgm.network import TaskNetwork
 from taskpgm.pairwise import PairwiseNetwork
@@ -110,21 +111,47 @@ def least_energy_by_newton(network: TaskNetwork) -> float:
 def coverage_energy_by_loops(network: CoverageNetwork, mixture: Sequence[float]) -> float:
     """The coverage energy as written in the design, in plain Python."""
     n, total = len(network), 0.0
-    curves = network.curves
     for j in range(n):
         exposure = 0.0
         for i in range(n):
             part = float(network.transfer[i, j]) * float(mixture[i]) / float(network.lengths[i])
             exposure += network.budget * part
-        for k in range(curves.weights.shape[1]):
-            fall = (1.0 + exposure / float(curves.scales[j, k])) ** -float(curves.powers[j, k])
-            loss = float(curves.floors[j, k]) + float(curves.drops[j, k]) * fall
-            total += float(network.target_weights[j]) * float(curves.weights[j, k]) * loss
+        total += float(network.target_weights[j]) * loss_by_loops(network.curves, j, exposure)
         own = network.budget * float(mixture[j]) / float(network.lengths[j])
         total += float(network.target_weights[j]) * float(network.forgetting[j]) / (1.0 + own / 40.0) ** 4
         if network.tau > 0.0 and mixture[j] > 0.0:
             total += network.tau * float(mixture[j]) * math.log(float(mixture[j]) / float(network.prior[j]))
     return total
+
+
+def loss_by_loops(curves: Curves, j: int, exposure: float) -> float:
+    """One task's learning curve."""
+    if isinstance(curves, EnvelopeCurves):
+        return rounded_envelope(curves, j, exposure)
+    total = 0.0
+    for k in range(curves.weights.shape[1]):
+        fall = (1.0 + exposure / float(curves.scales[j, k])) ** -float(curves.powers[j, k])
+        total += float(curves.weights[j, k]) * (float(curves.floors[j, k]) + float(curves.drops[j, k]) * fall)
+    return total
+
+
+def rounded_envelope(curves: EnvelopeCurves, j: int, exposure: float) -> float:
+    """A task's lower hull by always going the steepest way down, its corners rounded over a quarter of a side."""
+    points = list(zip(curves.exposures[j].tolist(), curves.seen[j].tolist(), strict=True))
+    lowest = min(loss for _, loss in points)
+    hull = [points[0]]
+    while hull[-1][1] > lowest:
+        x, y = hull[-1]
+        hull.append(min((p for p in points if p[0] > x), key=lambda p: ((p[1] - y) / (p[0] - x), -p[0])))
+    sides = [(b[0] - a[0], (b[1] - a[1]) / (b[0] - a[0])) for a, b in itertools.pairwise(hull)] + [(math.inf, 0.0)]
+    value = hull[0][1]
+    for (corner, _), (length, slope) in zip(hull, sides, strict=True):
+        value += slope * min(max(exposure - corner, 0.0), length) if slope else 0.0
+    for (corner, _), (before, steep), (after, flat) in zip(hull[1:], sides[:-1], sides[1:], strict=True):
+        width, away = 0.25 * min(before, after), abs(exposure - corner)
+        if away < width:
+            value += (flat - steep) * (width - away) ** 2 / (4.0 * width)
+    return value
 
 
 def least_coverage_energy(network: CoverageNetwork) -> float:

@@ -13,6 +13,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from taskpgm.coverage import CoverageNetwork
+from taskpgm.envelope_curves import EnvelopeCurves
 from taskpgm.learning_curves import LearningCurves
 from taskpgm.levels import LevelsNetwork
 from taskpgm.network import TaskNetwork
@@ -313,8 +314,24 @@ def random_curves(n: int, seed: int, shapes: int = 3, names: Sequence[str] = ())
     )
 
 
+def random_envelopes(n: int, seed: int, snapshots: int = 6, names: Sequence[str] = ()) -> EnvelopeCurves:
+    """Envelopes of noisy snapshots that mostly fall, over 60 to 600 examples."""
+    rng = np.random.default_rng(seed)
+    exposures = np.cumsum(rng.uniform(10.0, 100.0, (n, snapshots)), axis=1)
+    exposures -= exposures[:, :1]
+    falls = np.exp(-exposures / np.exp(rng.uniform(np.log(10.0), np.log(1000.0), (n, 1))))
+    losses = rng.uniform(0.0, 1.0, (n, 1)) + 2.0 * falls * rng.uniform(0.9, 1.1, falls.shape)
+    return EnvelopeCurves(names or tuple(f"task {i}" for i in range(n)), exposures, losses)
+
+
 def random_coverage(
-    n: int, seed: int, *, tau: float = 0.05, bounds: str = "none", names: Sequence[str] = ()
+    n: int,
+    seed: int,
+    *,
+    tau: float = 0.05,
+    bounds: str = "none",
+    names: Sequence[str] = (),
+    envelopes: bool = False,
 ) -> CoverageNetwork:
     """A coverage energy with sparse transfer; equal arguments give equal networks."""
     rng = np.random.default_rng(seed + 1)
@@ -324,7 +341,7 @@ def random_coverage(
     prior = rng.dirichlet(np.full(n, 5.0)) + 0.1
     forgetting = rng.random(n) * (rng.random(n) < 0.5)
     return CoverageNetwork(
-        random_curves(n, seed, names=names),
+        random_envelopes(n, seed, names=names) if envelopes else random_curves(n, seed, names=names),
         transfer,
         100.0 * n,
         forgetting=forgetting,
@@ -338,7 +355,13 @@ def random_coverage(
 
 
 @st.composite
-def coverages(draw: st.DrawFn, *, max_tasks: int = 6, taus: Sequence[float] = (0.05, 0.0, 1.0)) -> CoverageNetwork:
+def coverages(
+    draw: st.DrawFn,
+    *,
+    max_tasks: int = 6,
+    taus: Sequence[float] = (0.05, 0.0, 1.0),
+    envelopes: Sequence[bool] = (False, True),
+) -> CoverageNetwork:
     n = draw(st.integers(2, max_tasks))
     return random_coverage(
         n,
@@ -346,4 +369,5 @@ def coverages(draw: st.DrawFn, *, max_tasks: int = 6, taus: Sequence[float] = (0
         tau=draw(st.sampled_from(taus)),
         bounds=draw(st.sampled_from(BOUNDS)),
         names=draw(st.sampled_from([(), ODD_NAMES[:n]])),
+        envelopes=draw(st.sampled_from(envelopes)),
     )

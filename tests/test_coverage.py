@@ -33,7 +33,7 @@ def test_the_energy_is_what_the_design_says(network: CoverageNetwork, seed: int)
     assert network.energy(p) == pytest.approx(coverage_energy_by_loops(network, p.tolist()), rel=1e-12)
 
 
-@given(network=coverages(), seed=SEEDS)
+@given(network=coverages(envelopes=[False]), seed=SEEDS)
 def test_derivatives_are_finite_differences(network: CoverageNetwork, seed: int) -> None:
     rng = np.random.default_rng(seed)
     p = rng.dirichlet(np.full(len(network), 5.0)) + 0.01
@@ -44,6 +44,21 @@ def test_derivatives_are_finite_differences(network: CoverageNetwork, seed: int)
     hessian = network.smooth_hessian(p)
     np.testing.assert_allclose(bend / (2.0 * step), hessian @ direction, atol=1e-5 * max(1.0, np.abs(hessian).max()))
     assert np.linalg.eigvalsh(hessian)[0] >= -1e-9 * np.abs(hessian).max()
+
+
+@given(network=coverages(envelopes=[True]), seed=SEEDS)
+def test_slopes_of_envelopes_integrate_to_their_losses(network: CoverageNetwork, seed: int) -> None:
+    """They are continuous, with jumps in the second derivative only: a trapezium rule over a fine grid is close."""
+    curves = network.curves
+    grid = np.linspace(0.0, 1.2 * float(np.random.default_rng(seed).uniform(100.0, 600.0)), 4001)
+    at = np.repeat(grid[:, None], len(curves), axis=1)
+    losses, slopes, bends = curves.losses(at), curves.slopes(at), curves.bends(at)
+    step = grid[1]
+    np.testing.assert_allclose(np.diff(losses, axis=0), 0.5 * step * (slopes[1:] + slopes[:-1]), atol=1e-4)
+    assert slopes.max() <= 0.0
+    assert np.diff(slopes, axis=0).min() >= -1e-12
+    assert np.all(np.diff(slopes, axis=0) <= step * curves.most_bent + 1e-12)
+    assert np.all(bends <= curves.most_bent * (1.0 + 1e-12))
 
 
 @settings(max_examples=40)
@@ -79,11 +94,9 @@ def test_two_tasks_have_the_oracles_energy(network: CoverageNetwork) -> None:
 def test_names_and_order_do_not_matter(network: CoverageNetwork, seed: int) -> None:
     order = np.random.default_rng(seed).permutation(len(network))
     curves = network.curves
+    rows = {field: np.asarray(values)[order] for field, values in curves.as_dict().items()}
     moved = CoverageNetwork(
-        tp.LearningCurves(
-            [curves.names[i] for i in order],
-            *(getattr(curves, field)[order] for field in ("weights", "floors", "drops", "scales", "powers")),
-        ),
+        type(curves).from_dict([curves.names[i] for i in order], rows),
         network.transfer[np.ix_(order, order)],
         network.budget,
         forgetting=network.forgetting[order],
@@ -221,8 +234,9 @@ def test_forecasts_of_what_is_no_mixture_are_refused(mixture: list[float]) -> No
         tp.forecast(random_coverage(4, 2), mixture)
 
 
-def test_a_mixture_file_proves_a_coverage_mixture_and_catches_what_breaks_it(tmp_path: Path) -> None:
-    network = random_coverage(5, 6, bounds="lower", names=("été", "b", "c", "d", "e"))
+@pytest.mark.parametrize("envelopes", [False, True])
+def test_a_mixture_file_proves_a_coverage_mixture_and_catches_what_breaks_it(tmp_path: Path, envelopes: bool) -> None:
+    network = random_coverage(5, 6, bounds="lower", names=("été", "b", "c", "d", "e"), envelopes=envelopes)
     mixture = tp.Mixture.from_solution(network, solve(network, CoverageProgram()), unit="examples")
     path = tmp_path / "mixture.json"
     mixture.to_json(path)

@@ -107,16 +107,6 @@ def test_what_other_experts_end_with_is_the_loss_without_rehearsal() -> None:
     assert network.losses(np.zeros(4))[0] == pytest.approx(4.0)
 
 
-@given(SEEDS)
-@settings(max_examples=20)
-def test_curves_follow_each_other_unchanged(seed: int) -> None:
-    first, second = random_curves(3, seed), steep(2)
-    both, exposures = first.followed_by(second), np.linspace(0.0, 900.0, 5)
-    for method in ("losses", "slopes", "bends"):
-        apart = np.concatenate([getattr(first, method)(exposures[:3]), getattr(second, method)(exposures[3:])])
-        np.testing.assert_allclose(getattr(both, method)(exposures), apart, rtol=1e-12)
-
-
 def test_a_late_fall_is_named() -> None:
     losses = planted_losses(steep(2), np.eye(2))
     late = losses.losses.copy()

@@ -27,7 +27,7 @@ from taskpgm.evaluated_mixtures import mixtures_of
 from taskpgm.evaluation import Evaluation, Run, evaluate
 from taskpgm.evaluation_report import evaluate_config
 from taskpgm.experts import tokenize_for
-from taskpgm.harness import harness_scores
+from taskpgm.harness import _task_manager, check_harness, harness_scores
 from taskpgm.paired import differences, t_interval, views
 from taskpgm.pipeline import base_of
 from taskpgm.tasks import tasks_of
@@ -377,8 +377,16 @@ def test_published_rules_and_coverage_are_evaluated_with_what_they_cost(
     ],
 )
 def test_bad_settings_are_one_line_before_any_work(
-    call: Any, project: Path, tmp_path: Path, arguments: tuple[str, ...], changes: dict[str, Any], message: str
+    call: Any,
+    project: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    changes: dict[str, Any],
+    message: str,
 ) -> None:
+    monkeypatch.setitem(sys.modules, "lm_eval", None)  # as if it were not installed
+    _task_manager.cache_clear()
     os.symlink(project / "model", tmp_path / "model")
     config = write_config(tmp_path, evaluation={**EVALUATION, **changes})
     code, printed, error = call("evaluate", config, "--out", tmp_path / "out", *arguments)
@@ -406,6 +414,24 @@ def test_an_empty_eval_part_and_failed_runs_have_exit_codes(call: Any, project: 
     assert "FAILED: mixture 'uniform', 4 steps, seed 0: training diverged" in printed
 
 
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    """A module in the place of lm_eval; its task managers remember their folder and know some tasks."""
+
+    class TaskManager:
+        def __init__(self, include_path: str | None) -> None:
+            self.include_path = include_path
+
+        def match_tasks(self, names: list[str]) -> list[str]:
+            return [name for name in names if name in ("bbh", "arc", "x")]
+
+    _task_manager.cache_clear()
+    stub, tasks = types.ModuleType("lm_eval"), types.ModuleType("lm_eval.tasks")
+    tasks.TaskManager = TaskManager  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "lm_eval", stub)
+    monkeypatch.setitem(sys.modules, "lm_eval.tasks", tasks)
+    return stub
+
+
 def test_the_harness_is_asked_once_for_every_trained_model(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -417,9 +443,8 @@ def test_the_harness_is_asked_once_for_every_trained_model(
         score = {"alias": "bbh", "exact_match,get-answer": 0.25 * len(calls), "exact_match_stderr,get-answer": 0.1}
         return {"results": {"bbh": score, "arc": {"acc,none": 0.5, "acc_norm,none": 0.75}}}
 
-    stub = types.ModuleType("lm_eval")
+    stub = stand_in(monkeypatch)
     stub.simple_evaluate = simple_evaluate  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "lm_eval", stub)
     config = load_config(project / "run.yaml")
     harness = HarnessSettings(tasks=("bbh", "arc"), limit=3)
     settings = EvaluationSettings(steps=(4,), mixtures=("uniform", "sqrt"), eval_per_task=4, harness=harness)
@@ -429,6 +454,9 @@ def test_the_harness_is_asked_once_for_every_trained_model(
     assert len(calls) == 2
     assert calls[0]["tasks"] == ["bbh", "arc"]
     assert calls[0]["limit"] == 3
+    assert calls[0]["task_manager"].include_path is None
+    with pytest.raises(tp.InputError, match="lm_eval has no task 'hellaswagg'"):
+        check_harness(HarnessSettings(tasks=("bbh", "hellaswagg")))
     rows = {row.view: row for row in report.differences[4]["harness"]}
     assert rows["bbh"].mean == pytest.approx(0.25)
     assert rows["bbh"].reference_mean == pytest.approx(0.25)
@@ -436,8 +464,7 @@ def test_the_harness_is_asked_once_for_every_trained_model(
 
 
 def test_an_adapter_goes_to_the_harness_with_its_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stub = types.ModuleType("lm_eval")
-    monkeypatch.setitem(sys.modules, "lm_eval", stub)
+    stub = stand_in(monkeypatch)
     folder = tmp_path / "trained_models" / "abc"
     folder.mkdir(parents=True)
     (folder / "adapter_config.json").write_text("{}")
@@ -454,3 +481,44 @@ def test_an_adapter_goes_to_the_harness_with_its_base(tmp_path: Path, monkeypatc
     stub.simple_evaluate = lambda **asked: {"results": {"x": {"perplexity,none": 3.0}}}  # type: ignore[attr-defined]
     with pytest.raises(tp.InputError, match="task 'x' has none of the metrics exact_match"):
         harness_scores(folder, Base(Path("base"), "x"), HarnessSettings(tasks=("x",)))
+
+
+OWN_TASK = """\
+task: {name}
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {data}}}}}
+test_split: test
+output_type: multiple_choice
+doc_to_text: "{{{{input}}}} ="
+doc_to_choice: ["True", "False"]
+doc_to_target: target
+metric_list: [{{metric: acc}}]
+"""
+
+
+def test_the_real_harness_scores_trained_models_on_task_files_of_ones_own(project: Path, tmp_path: Path) -> None:
+    pytest.importorskip("lm_eval", reason="lm_eval is not installed: pip install 'taskpgm[harness]'")
+    _task_manager.cache_clear()
+    os.symlink(project / "model", tmp_path / "model")
+    own = tmp_path / "own"
+    own.mkdir()
+    data = own / "logic.jsonl"
+    rows = [{"input": f"not {word}", "target": str(word == "False")} for word in ("True", "False") * 4]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (own / "logic.yaml").write_text(OWN_TASK.format(name="logic", data=data))
+    harness = {"tasks": ["logic"], "folder": "own", "limit": 6}
+    write_config(tmp_path, evaluation={**EVALUATION, "mixtures": ["uniform", "sqrt"], "harness": harness})
+    config = load_config(tmp_path / "run.yaml")
+    report = evaluate_config(config, tmp_path / "out", seeds=1)
+    (row,) = [row for row in report.differences[4]["harness"] if row.view == "logic"]
+    assert 0.0 <= row.reference_mean <= 1.0
+    assert row.reference_mean * 6 == pytest.approx(round(row.reference_mean * 6))
+    assert len(list((tmp_path / "out").rglob("harness/*.json"))) == 2
+
+
+def test_a_folder_of_task_files_that_is_not_there_is_one_line(call: Any, tmp_path: Path) -> None:
+    config = write_config(tmp_path, evaluation={**EVALUATION, "harness": {"tasks": ["x"], "folder": "nowhere"}})
+    code, printed, error = call("evaluate", config, "--out", tmp_path / "out")
+    assert (code, printed) == (2, "")
+    assert "evaluation.harness.folder" in error
+    assert error.count("\n") == 1

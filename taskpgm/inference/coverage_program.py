@@ -1,25 +1,26 @@
 """The coverage energy as a convex program in cvxpy, finished by Newton steps.
 
 Every shape of every learning curve, and forgetting, is a power of an affine expression, (1 + e / scale)^-power, which
-cvxpy turns into second-order cones. The losses take the place of a pairwise energy's terms in a `ConvexProgram`; the
-rest is the same.
+cvxpy turns into second-order cones; the corners of envelopes are Huber functions. The losses take the place of a
+pairwise energy's terms in a `ConvexProgram`; the rest is the same.
 
     solve(coverage_network, CoverageProgram())
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from taskpgm.coverage import CoverageNetwork
+from taskpgm.envelope_curves import EnvelopeCurves
 from taskpgm.inference.convex_program import ConvexProgram, answered
 from taskpgm.inference.method import Answer, Deadline, Domain, Method
 from taskpgm.inference.program_parts import CONSTRAINTS, PRIOR, Part, Written
 from taskpgm.judge import Problem
+from taskpgm.learning_curves import LearningCurves
 from taskpgm.types import FloatArray
 
 LEAST_SHARE = 1e-9  # of a task's possible fall: shapes below it do not need a cone of their own
@@ -50,31 +51,50 @@ class CoverageProgram(Method):
 
 
 def losses(p: Any, network: CoverageNetwork) -> Written:
-    """The sum of all factors. Its hundreds of numbers are no parameters: that would take longer than it saves."""
+    """The sum of all that falls. Its hundreds of numbers are no parameters: that would take longer than it saves."""
+    total: Any = 0.0
+    for part in network.falling:
+        # exposures in shares of the largest that any mixture gives: numbers near 1 for the solver
+        largest = np.maximum(part.reach.max(axis=0), 1e-300)
+        exposure = (part.reach / largest).T @ p
+        if isinstance(part.curves, EnvelopeCurves):
+            total += _hinges(part.curves, part.weights, exposure, largest)
+        else:
+            total += _powers(part.curves, part.weights, exposure, largest)
+    return Written(total, constants=[(constants(network), constants)])
+
+
+def _powers(curves: LearningCurves, v: FloatArray, exposure: Any, largest: FloatArray) -> Any:
     import cvxpy as cp
 
-    curves, v, reach = network.factors.curves, network.factors.weights, network.factors.reach
     amounts = v[:, None] * curves.weights * curves.drops
-    # exposures in shares of the largest that any mixture gives: numbers near 1 for the solver
-    largest = np.maximum(reach.max(axis=0), 1e-300)
-    exposure = (reach / largest).T @ p
     total: Any = float(v @ (curves.weights * curves.floors).sum(axis=1))
     for power in np.unique(curves.powers):
         task, shape = np.nonzero((curves.powers == power) & (amounts > LEAST_SHARE * amounts.max()))
         if len(task):
             grown = 1.0 + cp.multiply(largest[task] / curves.scales[task, shape], exposure[task])
             total += amounts[task, shape] @ cp.power(grown, -float(power))
-    return Written(total, constants=[(own(network), own) for own in CONSTANTS])
+    return total
 
 
-CONSTANTS: tuple[Callable[[CoverageNetwork], FloatArray], ...] = (
-    lambda network: network.factors.reach,
-    lambda network: network.factors.weights,
-    lambda network: network.factors.curves.weights,
-    lambda network: network.factors.curves.floors,
-    lambda network: network.factors.curves.drops,
-    lambda network: network.factors.curves.scales,
-    lambda network: network.factors.curves.powers,
-)
+def _hinges(curves: EnvelopeCurves, v: FloatArray, exposure: Any, largest: FloatArray) -> Any:
+    """A rounded hinge is a Huber function of what is positive: hinge(t; h) = h/4 huber((t / h + 1)+, 2)."""
+    import cvxpy as cp
+
+    task, corner = np.nonzero(v[:, None] * curves.bends_at_knots > 0.0)
+    total: Any = float(v @ curves.floors)
+    if len(task):
+        knot, width = curves.knots[task, corner], curves.widths[task, corner]
+        past = knot / width + 1.0 - cp.multiply(largest[task] / width, exposure[task])
+        total += (0.25 * v[task] * curves.bends_at_knots[task, corner] * width) @ cp.huber(cp.pos(past), 2.0)
+    return total
+
+
+def constants(network: CoverageNetwork) -> FloatArray:
+    """Every number that the written losses depend on."""
+    numbers = [(part.reach, part.weights, *part.curves.parameters) for part in network.falling]
+    return np.concatenate([np.ravel(values) for part in numbers for values in part])
+
+
 LOSSES = Part("the losses", "energy", lambda network: 1, losses, "losses fall with exposure, ever more slowly")
 COVERAGE_PARTS = (LOSSES, PRIOR, *CONSTRAINTS)
