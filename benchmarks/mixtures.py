@@ -111,8 +111,9 @@ def study(suite_name: str, seed: int, out: Path, steps: int, wanted: Sequence[st
     return record
 
 
-def mixtures(evidence: Any, tasks: Any, wanted: Sequence[str]) -> Iterator[tuple[str, Array | None, Array | None, str]]:
-    """(name, shares of examples, losses that coverage forecasts for them, error) of every rule that is wanted."""
+def mixtures(evidence: Any, tasks: Any, wanted: Sequence[str]) -> Iterator[tuple[str, Array | None, Any, str]]:
+    """(name, shares of examples, what coverage forecasts for them, error) of every rule that is wanted."""
+    import taskpgm as tp
     from taskpgm.baselines import BASELINES as RULES
 
     by_name: dict[str, Callable[[], Array]] = {
@@ -128,7 +129,7 @@ def mixtures(evidence: Any, tasks: Any, wanted: Sequence[str]) -> Iterator[tuple
         except (ValueError, RuntimeError) as error:
             yield name, None, None, f"{type(error).__name__}: {error}"
             continue
-        yield name, shares, told.losses(shares), ""
+        yield name, shares, tp.forecast(told, shares / shares.sum()), ""
     if AGAIN in wanted:
         yield AGAIN, np.full(len(tasks), 1.0 / len(tasks)), None, ""
 
@@ -169,7 +170,7 @@ def coverage_mixture(evidence: Any, tasks: Any, **options: Any) -> Array:
 def final_run(
     name: str,
     shares: Array | None,
-    forecast: Array | None,
+    forecast: Any,
     error: str,
     base: Any,
     tokenised: Any,
@@ -185,7 +186,9 @@ def final_run(
     used = seed + NULL_SEED if name == AGAIN else seed
     done = train_on(base, tokenised, shares, training, seed=used, out=folder)
     found = {"shares": shares.tolist(), "losses": done.losses.tolist(), "exact": done.exact.tolist()}
-    return {**run, **found, "forecast": None if forecast is None else forecast.tolist()}
+    if forecast is not None:
+        found |= {"forecast": forecast.losses.tolist(), "interval": forecast.interval.tolist()}
+    return {**run, **found}
 
 
 # ------------------------------------------------------------------------------------------------------------- commands
@@ -283,8 +286,10 @@ def report(arguments: argparse.Namespace) -> None:
     for suite, steps in cells:
         print_cell([record for record in records if record["suite"] == suite], suite, steps, len(cells))
     print("## Forecasts against losses, mixtures not chosen by coverage\n")
-    print("| suite | steps | within-task r^2 | rank correlation within tasks | of the means | mean absolute error |")
-    print("|---|---|---|---|---|---|")
+    print(
+        "| suite | steps | within-task r^2 | rank correlation | of the means | mean absolute error | in the interval |"
+    )
+    print("|---|---|---|---|---|---|---|")
     for suite, steps in cells:
         print_forecasts([record for record in records if record["suite"] == suite], suite, steps)
 
@@ -402,7 +407,7 @@ def print_forecasts(records: Sequence[Record], suite: str, steps: int) -> None:
 
     from taskpgm.agreement import agreement
 
-    found, of_means = [], []
+    found, of_means, inside = [], [], []
     for record in records:
         runs = {
             run["mixture"]: run
@@ -411,13 +416,19 @@ def print_forecasts(records: Sequence[Record], suite: str, steps: int) -> None:
         }
         told, came = ({name: np.array(run[key]) for name, run in runs.items()} for key in ("forecast", "losses"))
         found.append(agreement(told, came, record["names"]))
+        for run in runs.values():
+            if "interval" in run:
+                inside.extend(
+                    low <= loss <= high for (low, high), loss in zip(run["interval"], run["losses"], strict=True)
+                )
         weights = family_weights(record["names"], record["families"])
         of_means.append(spearmanr([told[n] @ weights for n in runs], [came[n] @ weights for n in runs]).statistic)
     square, rank = (
         np.mean([getattr(one, f"mean_{what}") for one in found]) for what in ("r_squared", "rank_correlation")
     )
     error = np.mean([one.error for one in found])
-    print(f"| {suite} | {steps} | {square:.2f} | {rank:.2f} | {np.mean(of_means):.2f} | {error:.3f} |")
+    held = f"{np.mean(inside):.0%}" if inside else "not kept"
+    print(f"| {suite} | {steps} | {square:.2f} | {rank:.2f} | {np.mean(of_means):.2f} | {error:.3f} | {held} |")
 
 
 if __name__ == "__main__":

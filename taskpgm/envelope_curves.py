@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from taskpgm.checks import array
-from taskpgm.loss_noise import noise
+from taskpgm.loss_noise import measured_noise, noise
 from taskpgm.transfer import convex_envelope
 from taskpgm.types import FloatArray, InputError
 
@@ -139,7 +139,7 @@ class EnvelopeCurves:
         if not 0.0 < level < 1.0:
             raise InputError(f"level {level}: it must be between 0 and 1.")
         middle = self.losses(exposures)
-        spread = float(ndtri(0.5 + 0.5 * level)) * noise(np.column_stack([middle, middle]))[:, 1]
+        spread = float(ndtri(0.5 + 0.5 * level)) * measured_noise(middle)
         return np.column_stack([middle - spread, middle + spread])
 
     def drawn(self, rng: np.random.Generator) -> EnvelopeCurves:

@@ -16,11 +16,16 @@ FLAT = 2.0
 """By how many times the noise a curve must fall to say something."""
 
 
+def measured_noise(losses: FloatArray) -> FloatArray:
+    """The standard deviation that held-out losses are taken to have, in the same shape."""
+    return np.asarray(LEAST_NOISE + RELATIVE_NOISE * np.abs(losses))
+
+
 def noise(losses: FloatArray) -> FloatArray:
-    """(n, S) the standard deviation that held-out losses are taken to have; twice that before any exposure."""
-    deviation = LEAST_NOISE + RELATIVE_NOISE * np.abs(losses)
+    """(n, S) the same for snapshots; twice that for the first of them, before any exposure."""
+    deviation = measured_noise(losses)
     deviation[:, 0] *= START_NOISE
-    return np.asarray(deviation)
+    return deviation
 
 
 def fell_at_all(losses: LossCurves) -> NDArray[np.bool_]:

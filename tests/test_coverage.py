@@ -337,7 +337,20 @@ def test_forgetting_keeps_every_task_in_the_mixture_without_a_floor_or_a_prior()
     assert told[1:].max() < 1e-3
     ends = tp.forecast(network, [0.0, 0.5, 0.5])
     np.testing.assert_allclose(ends.losses, network.losses([0.0, 0.5, 0.5]), rtol=1e-12)
-    assert ends.interval[0, 0] >= 2.0
+    assert ends.interval[0, 0] <= ends.losses[0] <= ends.interval[0, 1]
+
+
+@given(network=coverages(), seed=SEEDS)
+@settings(max_examples=30)
+def test_forecasts_leave_room_for_exposure_that_counts_four_times_as_much_or_little(
+    network: CoverageNetwork, seed: int
+) -> None:
+    p = any_mixture(network, seed)
+    told = tp.forecast(network, p)
+    for factor in (0.25, 0.5, 2.0, 4.0):
+        real = network.curves.losses(network.exposures(p) * factor) + network.lost(p)
+        assert np.all((told.interval[:, 0] <= real) & (real <= told.interval[:, 1]))
+    assert told.interval.min() >= 0.0
 
 
 @pytest.mark.parametrize(
