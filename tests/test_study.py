@@ -54,7 +54,7 @@ def test_the_report_has_a_row_for_every_mixture(
 def test_the_readme_shows_the_summary() -> None:
     kept = json.loads((resources.files("taskpgm") / STUDY_FILE).read_text(encoding="utf-8"))
     readme = (Path(__file__).parents[1] / "README.md").read_text()
-    assert benchmark("mixtures").readme_table(kept) in readme
+    assert benchmark("parts/study_report").readme_table(kept) in readme
 
 
 def test_what_the_demo_says_of_the_study() -> None:

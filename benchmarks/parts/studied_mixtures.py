@@ -1,0 +1,174 @@
+"""The mixtures that the study compares: published rules, both energies, and ablations, all from the same evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import taskpgm as tp
+from taskpgm.affinity import estimate_affinity
+from taskpgm.base import Base
+from taskpgm.baselines import BASELINES as RULES
+from taskpgm.baselines import Evidence
+from taskpgm.evidence_runs import PILOT_SHARE, gather_evidence
+from taskpgm.experts import Experts, train_tokenised
+from taskpgm.families import family_weights
+from taskpgm.predictive import predict_tokenised
+from taskpgm.progress import silent
+from taskpgm.suite import DEMO_PROBES
+from taskpgm.tokens import TokenTask
+from taskpgm.types import LossCurves, TaskSet
+
+Array = NDArray[np.float64]
+
+FLOOR = 0.2
+AGAIN = "uniform-again"
+OTHER_EXPERTS = 20_000  # added to a seed: experts that saw their examples in another order
+PROXY_STEPS = 40
+PILOT_OF = 125  # steps of the shortest final run
+NEEDS = {"pilot": {"ado"}, "proxies": {"sft-mixing-law", "regmix"}}
+BASELINES = (
+    "uniform",
+    "proportional",
+    "temperature-2",
+    "unimax",
+    "mixmin",
+    "chameleon",
+    "capacity",
+    "pairwise-literal",
+    "pairwise-careful",
+    "pairwise-pmi",
+    "ado",
+)
+MORE_BASELINES = ("temperature-5", "smart-graph-cut", "smart-facility-location", "sft-mixing-law", "regmix")
+COVERAGE: dict[str, dict[str, Any]] = {
+    "coverage": {"families": False},
+    "coverage-families": {},
+    "coverage-no-graph": {"families": False, "graph": False},
+}
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "coverage-families-no-graph": {"graph": False},
+    "coverage-families-point-fit": {"fit": "least_squares"},
+    "coverage-families-envelope": {"fit": "envelope"},
+    "coverage-families-no-prior": {"tau": 0.0},
+    "coverage-families-no-prior-no-floor": {"tau": 0.0, "floor": 0.0},
+    "coverage-families-strong-prior": {"tau": 0.2},
+    "coverage-families-experts-50": {"experts": 0.5},
+    "coverage-families-experts-25": {"experts": 0.25},
+    "coverage-families-experts-12": {"experts": 0.12},
+    "coverage-families-other-experts": {"other": True},
+}
+PROBES = {f"pairwise-careful-probes-{count}": count for count in (4, 8, 16)}
+STANDARD = (*BASELINES, *COVERAGE, AGAIN)
+ABLATED = (*ABLATIONS, *PROBES)
+EVERY = (*BASELINES, *MORE_BASELINES, *COVERAGE, *ABLATED, AGAIN)
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """One suite under one seed with its experts, and the final runs that are asked for."""
+
+    tasks: TaskSet
+    base: Base
+    tokenised: tuple[TokenTask, ...]
+    experts: Experts
+    final: tp.TrainingSettings
+    folder: Path
+
+    def evidence(self, wanted: Sequence[str]) -> Evidence:
+        return gather_evidence(
+            self.experts,
+            self.tokenised,
+            DEMO_PROBES,
+            self.final,
+            out=self.folder,
+            needs=[part for part, rules in NEEDS.items() if not rules.isdisjoint(wanted)],
+            pilot_steps=int(PILOT_SHARE * PILOT_OF),
+            proxy_steps=PROXY_STEPS,
+        )
+
+    def other_experts(self) -> LossCurves:
+        """The losses of experts that were trained under another seed."""
+        training = self.experts.training.model_copy(update={"seed": self.final.seed + OTHER_EXPERTS})
+        return train_tokenised(self.tokenised, self.base, self.folder, training, DEMO_PROBES, silent).curves()
+
+    def fewer_probes(self, evidence: Evidence, count: int) -> Evidence:
+        """The same evidence, with predictions on so many probes of each task."""
+        probes = DEMO_PROBES.model_copy(update={"per_task": count})
+        predictions = predict_tokenised(self.experts, self.tokenised, probes, silent)
+        affinity = estimate_affinity(predictions)
+        return Evidence(evidence.names, evidence.sizes, evidence.budget, predictions=predictions, affinity=affinity)
+
+
+def mixtures(bench: Bench, wanted: Sequence[str]) -> Iterator[tuple[str, Array | None, tp.Forecast | None, str]]:
+    """(name, shares of examples, what coverage forecasts for them, error) of every rule that is wanted."""
+    evidence = bench.evidence(wanted)
+    told = coverage_network(bench, evidence, families=False)
+    for name in wanted:
+        try:
+            shares = shares_of(name, bench, evidence)
+        except (ValueError, RuntimeError) as error:
+            yield name, None, None, f"{type(error).__name__}: {error}"
+            continue
+        yield name, shares, None if name == AGAIN else tp.forecast(told, shares / shares.sum()), ""
+
+
+def shares_of(name: str, bench: Bench, evidence: Evidence) -> Array:
+    rules = {rule.name: rule for rule in RULES}
+    if name == AGAIN:
+        return np.full(len(bench.tasks), 1.0 / len(bench.tasks))
+    if name in rules:
+        return np.asarray(rules[name].mixture(evidence), dtype=np.float64)
+    if name in PROBES:
+        return np.asarray(rules["pairwise-careful"].mixture(bench.fewer_probes(evidence, PROBES[name])))
+    return coverage_mixture(bench, evidence, **(COVERAGE | ABLATIONS)[name])
+
+
+def coverage_network(
+    bench: Bench,
+    evidence: Evidence,
+    *,
+    families: bool = True,
+    graph: bool = True,
+    fit: Any = "posterior",
+    tau: float = 0.05,
+    floor: float = FLOOR,
+    experts: float = 1.0,
+    other: bool = False,
+) -> tp.CoverageNetwork:
+    """experts: the share of their training that is looked at. other: experts of another seed."""
+    tasks = bench.tasks
+    losses = bench.other_experts() if other else evidence.curves
+    assert losses is not None
+    return tp.CoverageNetwork.from_losses(
+        shortened(losses, experts),
+        evidence.budget,
+        fit=fit,
+        graph=graph,
+        target_weights=family_weights(tasks.names, [task.family for task in tasks]) if families else None,
+        tau=tau,
+        lower=floor / len(tasks),
+    )
+
+
+def shortened(losses: LossCurves, share: float) -> LossCurves:
+    """The snapshots of the first part of the experts' training; they do not know that it would have ended."""
+    kept = losses.examples[0] <= share * losses.examples[0, -1]
+    return replace(
+        losses,
+        examples=losses.examples[:, kept],
+        target_tokens=losses.target_tokens[:, kept],
+        losses=losses.losses[:, kept],
+    )
+
+
+def coverage_mixture(bench: Bench, evidence: Evidence, **options: Any) -> Array:
+    solution = tp.solve(coverage_network(bench, evidence, **options), tp.CoverageProgram())
+    if solution.status is not tp.Status.optimal:
+        raise RuntimeError(f"coverage: {solution.status.name}: {solution.message}")
+    return np.asarray(solution.point)

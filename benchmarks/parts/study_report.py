@@ -1,0 +1,208 @@
+"""Tables from the record of a study of mixtures: differences to uniform, what was confirmed, and checked forecasts."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taskpgm.families import family_weights
+from taskpgm.storage import canonical_json, write_atomic
+
+Array = NDArray[np.float64]
+Record = dict[str, Any]
+
+
+def report(arguments: argparse.Namespace) -> None:
+    """Per suite and budget: the difference to uniform in the mean loss over families, with corrected intervals."""
+    records = [json.loads(line) for line in arguments.record.read_text().splitlines()]
+    cells = sorted({(record["suite"], run["steps"]) for record in records for run in record["runs"]})
+    print("Differences to uniform, mean held-out loss with equal weight per family, nats per target token.")
+    print("95 % intervals: for each comparison alone, and for all of this page together (Bonferroni).\n")
+    for suite, steps in cells:
+        print_cell([record for record in records if record["suite"] == suite], suite, steps, len(cells))
+    print("## Forecasts against losses, mixtures not chosen by coverage\n")
+    print(
+        "| suite | steps | within-task r^2 | rank correlation | of the means | mean absolute error | in the interval |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    for suite, steps in cells:
+        print_forecasts([record for record in records if record["suite"] == suite], suite, steps)
+
+
+def summary(arguments: argparse.Namespace) -> None:
+    """What the package keeps of the study: for each suite and budget, every mixture's difference to uniform."""
+    from taskpgm.paired import differences, views
+
+    records = [json.loads(line) for line in arguments.record.read_text().splitlines()]
+    cells = sorted({(record["suite"], run["steps"]) for record in records for run in record["runs"]})
+    found = []
+    for suite, steps in cells:
+        own = [record for record in records if record["suite"] == suite]
+        view = views(own[0]["names"], own[0]["families"])[0]
+        losses = by_mixture(own, steps, "losses")
+        for row in differences(losses, [view], confidence=1.0 - 0.05 / len(cells)):
+            found.append(
+                {"suite": suite, "steps": steps, **row.as_dict(), "interval": alone(losses, row.mixture, view)}
+            )
+    write_atomic(arguments.to, (canonical_json(found) + "\n").encode())
+
+
+SHOWN = {
+    "pairwise-careful": "pairwise energy (the default)",
+    "coverage-families": "coverage energy",
+    "coverage": "coverage, every task alike",
+    "pairwise-literal": "raw similarities, no floor",
+    "temperature-2": "square root of size",
+    "proportional": "size-proportional",
+    "mixmin": "MixMin",
+    "uniform-again": "uniform, another order",
+}
+
+
+CONFIRMED = ("coverage-families", "pairwise-careful")
+AGAINST = ("uniform", "temperature-2", "proportional")
+
+
+def confirmation(arguments: argparse.Namespace) -> None:
+    """The primary comparisons of CONFIRMATION.md, corrected for all of them, and whether its rule holds."""
+    from taskpgm.paired import t_interval, views
+
+    records = [json.loads(line) for line in arguments.record.read_text().splitlines()]
+    cells = sorted({(record["suite"], run["steps"]) for record in records for run in record["runs"]})
+    cells = [cell for cell in cells if cell[1] in arguments.steps]
+    confidence = 1.0 - 0.05 / (len(CONFIRMED) * len(AGAINST) * len(cells))
+    print(f"Differences in the mean held-out loss over families, {confidence:.2%} intervals (95 % for all together).\n")
+    print("| mixture | suite | steps | seeds | " + " | ".join(f"to {other}" for other in AGAINST) + " |")
+    print("|---" * (4 + len(AGAINST)) + "|")
+    below, means = dict.fromkeys(CONFIRMED, 0), {}
+    for name in CONFIRMED:
+        for suite, steps in cells:
+            own = [record for record in records if record["suite"] == suite]
+            weights = views(own[0]["names"], own[0]["families"])[0].weights
+            losses = {key: values @ weights for key, values in by_mixture(own, steps, "losses").items()}
+            means[name, suite, steps] = float(losses[name].mean())
+            shown = []
+            for other in AGAINST:
+                change = losses[name] - losses[other]
+                ends = t_interval(change, confidence)
+                assert ends is not None
+                below[name] += ends[1] < 0.0
+                shown.append(f"{change.mean():+.4f} ({interval(ends)})")
+            print(f"| {name} | {suite} | {steps} | {len(own)} | " + " | ".join(shown) + " |")
+    first, second = CONFIRMED
+    lower = sum(means[first, *cell] < means[second, *cell] for cell in cells)
+    print(f"\nBelow zero, of {len(cells) * len(AGAINST)} intervals: {first} {below[first]}, {second} {below[second]}.")
+    print(f"{first} has the lower mean in {lower} of {len(cells)} cells.")
+
+
+def print_table(arguments: argparse.Namespace) -> None:
+    """The README's table: differences to uniform with 95 % intervals, * where the corrected one excludes 0."""
+    print(readme_table(json.loads(arguments.summary.read_text())))
+
+
+def readme_table(rows: Sequence[Record]) -> str:
+    cells = sorted({(row["suite"], row["steps"]) for row in rows})
+    heads = [f"{suite}, {steps} steps" for suite, steps in cells]
+    lines = ["| | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
+    for name, title in SHOWN.items():
+        found = {(row["suite"], row["steps"]): row for row in rows if row["mixture"] == name}
+        lines.append(f"| {title} | " + " | ".join(table_cell(found[cell]) for cell in cells) + " |")
+    return "\n".join(lines)
+
+
+def table_cell(row: Record) -> str:
+    low, high = row["interval"]
+    sure = "*" if row["corrected"][0] > 0.0 or row["corrected"][1] < 0.0 else ""
+    return f"{row['mean']:+.3f}{sure} ({low:+.3f} to {high:+.3f})"
+
+
+def alone(losses: dict[str, Array], name: str, view: Any) -> tuple[float, float] | None:
+    """The 95 % interval of one comparison, without correction."""
+    from taskpgm.paired import t_interval
+
+    change = losses[name] - losses["uniform"]
+    return t_interval((change @ view.weights)[np.isfinite(change).all(axis=1)])
+
+
+def print_cell(records: Sequence[Record], suite: str, steps: int, cells: int) -> None:
+    """A table with a row for each mixture, best first."""
+    from taskpgm.paired import differences, views
+
+    names, families = records[0]["names"], records[0]["families"]
+    losses, exact = (by_mixture(records, steps, field) for field in ("losses", "exact"))
+    seen = views(names, families)
+    family_mean = seen[0]
+    each_family = [*(view for view in seen if view.level == "family"), *single_tasks(seen, families, names)]
+    rows = differences(losses, [family_mean], confidence=1.0 - 0.05 / cells)
+    print(f"## {suite}, {steps} steps, {len(records)} seeds ({len(rows)} mixtures, {cells} tables)\n")
+    print("| mixture | difference | alone | all together | exact match | worst family |")
+    print("|---|---|---|---|---|---|")
+    for row in sorted(rows, key=lambda row: row.mean):
+        change = losses[row.mixture] - losses["uniform"]
+        gained = np.nanmean((exact[row.mixture] - exact["uniform"]) @ family_mean.weights)
+        worst, where = max((np.nanmean(change @ view.weights), view.name) for view in each_family)
+        by_itself = interval(alone(losses, row.mixture, family_mean))
+        print(
+            f"| {row.mixture} | {row.mean:+.4f} | {by_itself} | {interval(row.corrected)} | {gained:+.1%} |"
+            f" {worst:+.3f} ({where}) |"
+        )
+    print()
+
+
+def single_tasks(seen: Sequence[Any], families: Sequence[str], names: Sequence[str]) -> list[Any]:
+    """The views of tasks that are a family of their own."""
+    alone = {name for name, family in zip(names, families, strict=True) if families.count(family) == 1}
+    return [view for view in seen if view.level == "task" and view.name in alone]
+
+
+def interval(ends: tuple[float, float] | None) -> str:
+    return "one seed" if ends is None else f"{ends[0]:+.4f} to {ends[1]:+.4f}"
+
+
+def by_mixture(records: Sequence[Record], steps: int, field: str) -> dict[str, Array]:
+    """By mixture (seeds, n), with rows of nan where it failed."""
+    names = list(dict.fromkeys(run["mixture"] for record in records for run in record["runs"]))
+    found: dict[str, Array] = {}
+    for name in names:
+        rows = []
+        for record in records:
+            runs = {run["mixture"]: run for run in record["runs"] if run["steps"] == steps}
+            rows.append(runs.get(name, {}).get(field) or [np.nan] * len(record["names"]))
+        found[name] = np.array(rows, dtype=np.float64)
+    return found
+
+
+def print_forecasts(records: Sequence[Record], suite: str, steps: int) -> None:
+    """Within each task over the mixtures, averaged over tasks and seeds; and of the mean losses over the mixtures."""
+    from scipy.stats import spearmanr
+
+    from taskpgm.agreement import agreement
+
+    found, of_means = [], []
+    inside: list[bool] = []
+    for record in records:
+        runs = {
+            run["mixture"]: run
+            for run in record["runs"]
+            if run["steps"] == steps and run.get("forecast") and not run["mixture"].startswith("coverage")
+        }
+        told, came = ({name: np.array(run[key]) for name, run in runs.items()} for key in ("forecast", "losses"))
+        found.append(agreement(told, came, record["names"]))
+        for run in runs.values():
+            if "interval" in run:
+                inside.extend(
+                    low <= loss <= high for (low, high), loss in zip(run["interval"], run["losses"], strict=True)
+                )
+        weights = family_weights(record["names"], record["families"])
+        of_means.append(spearmanr([told[n] @ weights for n in runs], [came[n] @ weights for n in runs]).statistic)
+    square, rank = (
+        np.mean([getattr(one, f"mean_{what}") for one in found]) for what in ("r_squared", "rank_correlation")
+    )
+    error = np.mean([one.error for one in found])
+    held = f"{np.mean(inside):.0%}" if inside else "not kept"
+    print(f"| {suite} | {steps} | {square:.2f} | {rank:.2f} | {np.mean(of_means):.2f} | {error:.3f} | {held} |")
