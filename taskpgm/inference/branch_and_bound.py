@@ -40,7 +40,7 @@ FIRST_BOXES = 300
 STEPS_BETWEEN_SPLITS = 20
 SEARCH_SHARE = 0.5  # seconds of searching for each of looking for a better split
 LEAST_PROGRESS = 0.1
-PATIENCE = 2
+PATIENCE = 3
 
 
 @dataclass(frozen=True)
