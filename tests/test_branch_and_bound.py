@@ -14,7 +14,7 @@ from strategies import SEEDS, levels_networks
 
 import taskpgm as tp
 from taskpgm.inference import BranchAndBound, branch_and_bound, branch_tree
-from taskpgm.inference.branch_kernels import (
+from taskpgm.inference.branch_box_kernels import (
     bound_at,
     certain_pairs,
     cheapest_quanta,
@@ -23,9 +23,13 @@ from taskpgm.inference.branch_kernels import (
     tighten,
     true_energy,
 )
+from taskpgm.inference.branch_kernels import exchange_curvatures
 from taskpgm.inference.branch_relaxation import Splitter, least_eigenvalue
 from taskpgm.inference.branch_tree import Tree
 from taskpgm.inference.method import Deadline
+from taskpgm.inference.rounding import even_levels
+from taskpgm.inference.swap_search import descend
+from taskpgm.inference.tabu_search import tabu_search
 from taskpgm.levels import LevelsNetwork
 from taskpgm.network import TaskNetwork
 
@@ -91,6 +95,18 @@ def test_similarities_of_many_experts_are_proved_in_seconds(tasks: int, quanta: 
     assert tp.solve(network.levels(quanta, cap), BranchAndBound(), deadline=10.0).status is tp.Status.optimal
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("utility", ["mean", "zero"])
+@pytest.mark.parametrize("families", [False, True])
+@pytest.mark.parametrize(("tasks", "quanta"), [(200, 20), (500, 10), (500, 30)])
+def test_similarities_are_proved_in_seconds_without_help_from_utilities(
+    tasks: int, quanta: int, families: bool, utility: str
+) -> None:
+    """Utilities that tell no task from another are the hardest. On an idle core these take 0.3 to 4 seconds."""
+    network = benchmark("inference").make_network(tasks, families, utility, 0)
+    assert tp.solve(network.levels(quanta, cap=1), BranchAndBound(), deadline=20.0).status is tp.Status.optimal
+
+
 def tree_with_split(problem: LevelsNetwork, seed: int) -> Tree:
     """A tree whose couplings are split at random, its box the whole problem's."""
     rng = np.random.default_rng(seed)
@@ -116,13 +132,15 @@ def test_any_mixture_and_split_bound_every_point_and_rule_out_none_that_is_bette
     points = np.array(list(level_points(problem)))
     p = rng.dirichlet(np.ones(len(points))) @ points  # somewhere between the feasible points
     taken = np.empty(len(problem), np.int64)
-    bound, dearest, cheapest = bound_at(p, coupling @ p, values, slopes, lower, upper, problem.quanta, taken)
+    free = np.flatnonzero(lower < upper)
+    gradient = coupling @ p
+    bound, dearest, cheapest = bound_at(p, gradient, values, slopes, lower, upper, free, problem.quanta, taken)
     energies = np.array([problem.energy(point) for point in points])
     scale = 1.0 + float(np.abs(nodes).max()) + float((np.abs(coupling) + remainder).sum()) * problem.quanta**2
     assert bound + constant <= energies.min() + 1e-12 * scale
-    assert bound <= relaxed_energy(p, coupling @ p, values, slopes, upper) + 1e-7 * scale
+    assert bound <= relaxed_energy(p, gradient, values, slopes, upper) + 1e-7 * scale
     slack = float(np.median(energies)) - bound - constant
-    tighten(lower, upper, coupling @ p, slopes, taken, slack, dearest, cheapest)
+    tighten(lower, upper, free, p, gradient, slopes, taken, slack, dearest, cheapest)
     better = points[energies < np.median(energies) - 1e-12 * scale]
     assert np.all((better >= lower) & (better <= upper))
 
@@ -156,6 +174,40 @@ def test_a_better_split_is_found_and_keeps_the_bound_below_the_best_selection() 
     assert tree.floor <= best.energy + 1e-9
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_curvatures_ignore_what_is_constant_under_the_budget(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    features, shared = rng.normal(size=(6, 4)), rng.normal(size=6)
+    coupling = features @ features.T
+    curvatures = exchange_curvatures(coupling)
+    directions = np.eye(6) - 1.0 / 6.0
+    assert curvatures == pytest.approx(np.diag(directions @ coupling @ directions), abs=1e-12)
+    assert exchange_curvatures(coupling + np.add.outer(shared, shared)) == pytest.approx(curvatures, abs=1e-12)
+
+
+@given(levels_networks())
+@settings(max_examples=60)
+def test_tabu_search_keeps_to_the_levels_and_never_ends_above_its_start(problem: LevelsNetwork) -> None:
+    start = even_levels(problem)
+    found = tabu_search(problem, start, moves=50)
+    assert problem.violation(found) == 0.0
+    assert problem.energy(found) <= problem.energy(start) + 1e-12 * (1.0 + abs(problem.energy(start)))
+
+
+@pytest.mark.parametrize(("quanta", "cap"), [(6, 1), (12, None)])
+def test_tabu_search_leaves_a_local_minimum(quanta: int, cap: int | None) -> None:
+    """It reaches what branch and bound proves, where descents from the same start end above it."""
+    left = 0
+    for seed in range(8):
+        problem = benchmark("inference").make_network(40, True, "mean", seed).levels(quanta, cap)
+        start = even_levels(problem)
+        best = tp.solve(problem, BranchAndBound())
+        found = tabu_search(problem, start, moves=2000)
+        assert problem.energy(found) == pytest.approx(best.energy, abs=1e-10)
+        left += problem.energy(descend(problem, start, Deadline(None))[0]) > best.energy + 1e-9
+    assert left > 0
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_envelopes_are_the_greatest_convex_functions_below(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -175,19 +227,21 @@ def test_envelopes_are_the_greatest_convex_functions_below(seed: int) -> None:
             assert values[i, v] == pytest.approx(min(chords), abs=1e-12)
 
 
+@pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("seed", range(20))
-def test_the_cheapest_quanta_are_the_linear_minimum(seed: int) -> None:
+def test_the_cheapest_quanta_are_the_linear_minimum(seed: int, tied: bool) -> None:
     rng = np.random.default_rng(seed)
-    slopes = np.sort(rng.normal(size=(4, 3)), axis=1)
-    gradient, lower, upper = rng.normal(size=4), np.array([0, 1, 0, 0]), np.array([3, 3, 1, 2])
+    slopes = np.sort(rng.integers(3, size=(4, 3)).astype(float) if tied else rng.normal(size=(4, 3)), axis=1)
+    gradient, lower, upper = rng.normal(size=4) * (not tied), np.array([0, 1, 0, 0]), np.array([3, 3, 1, 2])
     taken = np.empty(4, np.int64)
-    dearest, cheapest = cheapest_quanta(gradient, slopes, lower, upper, 5, taken)
+    dearest, cheapest = cheapest_quanta(gradient, slopes, lower, upper, np.array([0, 1, 2, 3]), 5, taken)
 
     def cost(levels: tuple[int, ...]) -> float:
         return sum(slopes[i, :v].sum() + gradient[i] * v for i, v in enumerate(levels))
 
     ranges = [range(low, high + 1) for low, high in zip(lower, upper, strict=True)]
     assert cost(tuple(taken)) == pytest.approx(min(cost(x) for x in product(*ranges) if sum(x) == 5))
+    assert taken.sum() == 5
     assert dearest <= cheapest
 
 

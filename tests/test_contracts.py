@@ -43,7 +43,7 @@ from taskpgm.inference import (
     Exhaustive,
     Method,
     SimplexQP,
-    SwapSearch,
+    branch_and_bound,
     branch_tree,
     solve,
 )
@@ -492,7 +492,7 @@ def test_the_contract_catches_planted_bugs(bug: str) -> None:
 def test_a_stale_incumbent_of_branch_and_bound_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """The search starts from a poor point; with the bug it finds better energies and forgets their points."""
     problem, oracle = problem_and_oracle(LEVELS)
-    monkeypatch.setattr(SwapSearch, "run", lambda self, levels, deadline, seed: Answer(poor_levels(levels)))
+    monkeypatch.setattr(branch_and_bound, "tabu_search", lambda levels, start, moves: poor_levels(levels))
     assert broken_laws(BranchAndBound(), problem, oracle)[1] == []
     monkeypatch.setattr(Tree, "_adopt", lambda self, incumbent, before: None)
     solution, broken = broken_laws(BranchAndBound(), problem, oracle)
@@ -504,7 +504,7 @@ def test_a_curvature_claimed_too_high_by_branch_and_bound_is_caught(monkeypatch:
     """Couplings that are not made convex give bounds above energies, and prune the best point."""
     problems = [random_network(10, seed, "indefinite").levels(5, cap=1) for seed in range(20)]
     oracles = [min(level_energies(problem)) for problem in problems]
-    monkeypatch.setattr(SwapSearch, "run", lambda self, levels, deadline, seed: Answer(poor_levels(levels)))
+    monkeypatch.setattr(branch_and_bound, "tabu_search", lambda levels, start, moves: poor_levels(levels))
 
     def broken() -> list[list[str]]:
         return [broken_laws(BranchAndBound(), *each)[1] for each in zip(problems, oracles, strict=True)]

@@ -20,6 +20,7 @@ from scripts import benchmark
 from strategies import random_network, random_pairwise
 
 from taskpgm.inference import Toulbar2, solve
+from taskpgm.inference.counting import counted, with_the_count
 from taskpgm.inference.toulbar2 import WholeCosts
 from taskpgm.pairwise import PairwiseNetwork
 from taskpgm.types import Status
@@ -246,3 +247,26 @@ def test_cut_short_it_keeps_a_point_and_an_honest_bound() -> None:
     assert solution.status is Status.timeout
     assert solution.point is not None
     assert -np.inf < solution.bound < solution.energy
+
+
+@pytest.mark.parametrize("budget", [None, 9])
+@pytest.mark.parametrize("seed", range(3))
+def test_it_proves_the_same_whether_or_not_local_search_went_first(seed: int, budget: int | None) -> None:
+    network = benchmark("inference").make_network(22, False, "random", seed, beta=16.0 if budget is None else 0.3)
+    problem = network.levels(budget, cap=1)
+    with_search = solve(problem, Toulbar2(), deadline=30.0)
+    without = solve(problem, Toulbar2(), deadline=3.0)  # too little time for one
+    assert with_search.status is without.status is Status.optimal
+    assert with_search.energy == pytest.approx(without.energy, abs=1e-9)
+
+
+def test_a_count_belongs_to_the_states_that_it_counts() -> None:
+    network = benchmark("inference").make_network(24, False, "mean", 0, beta=16.0).levels(None, cap=1)
+    easier = counted(network)
+    assert len(easier) == len(network) + 1
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        states = rng.integers(0, 2, size=24)
+        lifted = with_the_count(network, easier, states)
+        assert easier.violation(lifted) == 0.0
+        assert easier.energy(lifted) == pytest.approx(network.energy(states), abs=1e-9)

@@ -27,15 +27,18 @@ import numpy as np
 from taskpgm.inference.branch_relaxation import Splitter, least_eigenvalue
 from taskpgm.inference.branch_tree import Tree
 from taskpgm.inference.method import Answer, Deadline, Domain, Method
-from taskpgm.inference.swap_search import SwapSearch
+from taskpgm.inference.rounding import even_levels
+from taskpgm.inference.tabu_search import tabu_search
 from taskpgm.judge import Problem
 from taskpgm.levels import LevelsNetwork
 
 PRUNE_TOLERANCE = 1e-10
 TIE_TOLERANCE = 1e-12
-RESTARTS = 3
+FIRST_MOVES = 200
+MORE_MOVES = 3000  # of the search for an incumbent, where the first boxes prove nothing
 FIRST_BOXES = 300
 STEPS_BETWEEN_SPLITS = 20
+SEARCH_SHARE = 0.5  # seconds of searching for each of looking for a better split
 LEAST_PROGRESS = 0.1
 PATIENCE = 3
 
@@ -58,8 +61,9 @@ class BranchAndBound(Method):
         return None
 
     def run(self, problem: LevelsNetwork, deadline: Deadline, seed: int) -> Answer:
-        first = SwapSearch(restarts=RESTARTS).run(problem, deadline, seed).point
-        assert first is not None
+        first = even_levels(problem)
+        if not deadline.passed():
+            first = tabu_search(problem, first, FIRST_MOVES)
         deadline.note(first)
         scale = max(1.0, max(float(np.abs(energies).max()) for energies in problem.node_energies))
         tolerance = -PRUNE_TOLERANCE * scale if self.count_ties else PRUNE_TOLERANCE * scale
@@ -68,8 +72,10 @@ class BranchAndBound(Method):
         tree.drop_tasks()
         tree.explore(deadline, boxes=FIRST_BOXES)
         steps = 0
-        if tree.waiting and problem.maximum.max() == 1 and not deadline.passed():
-            steps = strengthen(tree, deadline)
+        if tree.waiting and not deadline.passed():
+            tree.offer(tabu_search(problem, tree.best, MORE_MOVES), deadline)
+            if problem.maximum.max() == 1:
+                steps = strengthen(tree, deadline)
         tree.explore(deadline)
         finished = tree.waiting == 0
         ties = tree.ties if finished and self.count_ties else None
@@ -89,5 +95,5 @@ def strengthen(tree: Tree, deadline: Deadline) -> int:
             splitter.keep(places)
         patience = PATIENCE if gained > LEAST_PROGRESS * gap else patience - 1
         if gained > 0.0:
-            tree.explore(deadline, seconds=time.monotonic() - start)
+            tree.explore(deadline, seconds=SEARCH_SHARE * (time.monotonic() - start))
     return splitter.iterations

@@ -1,238 +1,70 @@
-"""The numba kernels of branch and bound: relaxing a box of levels, bounding it, and walking the tree.
+"""The numba kernels of branch and bound that walk the tree: relax a box, choose where to split it, go on with the next.
 
-Arrays: coupling (n, n) C, convex where levels add up to the budget; remainder (n, n) R >= 0 with zero diagonal; nodes
-(n, top + 1) h_i at whole levels, any value outside the box; lower, upper (n,) box; p (n,) float64 levels with sum
-`budget`; gradient (n,) C p. The energy is sum h_i(x_i) + 1/2 x'(C + R)x. See branch_and_bound for the mathematics.
+Arrays are those of `taskpgm.inference.branch_box_kernels`.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
-jit = numba.njit(cache=True, error_model="numpy")
-EDGE = 1e-9
+from taskpgm.inference.branch_box_kernels import (
+    EDGE,
+    bound_at,
+    certain_pairs,
+    envelope,
+    exchange,
+    into_box,
+    jit,
+    next_costs,
+    relaxed_energy,
+    tighten,
+    true_energy,
+)
+
+FIRST_CHECK = 8  # steps, before a bound is looked at
+ENOUGH = 0.25  # of what a box's relaxation lacks to the incumbent: when its bound is that near, the box is split
 
 
 @jit
-def certain_pairs(remainder: Any, lower: Any, extra: Any) -> float:
-    """A constant, and (n,) extra, with 1/2 x'Rx >= extra'x + constant for all x >= lower, exact where x = lower."""
-    n = len(lower)
-    extra[:] = 0.0
-    for j in range(n):
-        if lower[j] != 0:
-            for i in range(n):
-                extra[i] += remainder[j, i] * lower[j]
-    constant = 0.0
+def exchange_curvatures(coupling: Any) -> Any:
+    """(n,) how the relaxed energy curves when a task's quanta come from all tasks alike: never negative."""
+    n = len(coupling)
+    means = np.empty(n)
     for i in range(n):
-        constant -= 0.5 * extra[i] * lower[i]
-    return constant
+        means[i] = coupling[i].mean()
+    curvatures = np.empty(n)
+    for i in range(n):
+        curvatures[i] = coupling[i, i] - 2.0 * means[i] + means.mean()
+    return curvatures
 
 
 @jit
-def envelope(nodes: Any, extra: Any, lower: Any, upper: Any, values: Any, slopes: Any) -> None:
-    """Lower convex envelope of each h_i(v) + extra_i v over its box.
+def branching_task(
+    curvatures: Any, remainder: Any, nodes: Any, extra: Any, values: Any, lower: Any, upper: Any, p: Any
+) -> int:
+    """The task at which the relaxation leaves out most of the energy; else the widest box; -1 for a single point.
 
-    It fills in values at whole levels, and slopes[i, v] from level v to v + 1.
+    Left out are the curvature between whole levels, what h is above its envelope there, and of the remainder all but
+    what is certain (see `certain_pairs`).
     """
-    hull = np.empty(nodes.shape[1], np.int64)
-    for i in range(nodes.shape[0]):
-        size = 0
-        for v in range(lower[i], upper[i] + 1):
-            while size >= 2:
-                a, b = hull[size - 2], hull[size - 1]
-                if (nodes[i, b] - nodes[i, a]) * (v - a) >= (nodes[i, v] - nodes[i, a]) * (b - a):
-                    size -= 1
-                else:
-                    break
-            hull[size] = v
-            size += 1
-        values[i, lower[i]] = nodes[i, lower[i]] + extra[i] * lower[i]
-        for k in range(size - 1):
-            a, b = hull[k], hull[k + 1]
-            slope = (nodes[i, b] - nodes[i, a]) / (b - a) + extra[i]
-            for v in range(a, b):
-                slopes[i, v] = slope
-                values[i, v + 1] = values[i, a] + slope * (v + 1 - a)
-
-
-@jit
-def cheapest_quanta(gradient: Any, slopes: Any, lower: Any, upper: Any, budget: int, taken: Any) -> Any:
-    """Whole levels `taken` that minimise sum env_i(q_i) + gradient_i q_i; returns (dearest taken, cheapest left).
-
-    Slopes rise along each task, so the cheapest quanta of all tasks together are always a whole number of each.
-    """
-    n = len(gradient)
-    items = 0
-    for i in range(n):
-        taken[i] = lower[i]
-        items += upper[i] - lower[i]
-    needed = budget - taken.sum()
-    costs, owner = np.empty(items), np.empty(items, np.int64)
-    k = 0
-    for i in range(n):
-        for v in range(lower[i], upper[i]):
-            costs[k] = slopes[i, v] + gradient[i]
-            owner[k] = i
-            k += 1
-    order = np.argsort(costs)
-    for k in range(needed):
-        taken[owner[order[k]]] += 1
-    dearest = costs[order[needed - 1]] if needed > 0 else -np.inf
-    cheapest = costs[order[needed]] if needed < items else np.inf
-    return dearest, cheapest
-
-
-@jit
-def true_energy(coupling: Any, remainder: Any, nodes: Any, levels: Any) -> float:
-    """sum h_i(x_i) + 1/2 x'(C + R)x."""
-    total = 0.0
-    n = len(levels)
-    for i in range(n):
-        total += nodes[i, levels[i]]
-        if levels[i] != 0:
-            row = 0.0
-            for j in range(n):
-                if levels[j] != 0:
-                    row += (coupling[i, j] + remainder[i, j]) * levels[j]
-            total += 0.5 * levels[i] * row
-    return total
-
-
-@jit
-def bound_at(p: Any, gradient: Any, values: Any, slopes: Any, lower: Any, upper: Any, budget: int, taken: Any) -> Any:
-    """(bound of the box, dearest quantum taken, cheapest left); `taken` receives the minimising whole levels."""
-    dearest, cheapest = cheapest_quanta(gradient, slopes, lower, upper, budget, taken)
-    total = -0.5 * (p @ gradient)
+    most, chosen, widest = 1e-12, -1, -1
     for i in range(len(p)):
-        total += values[i, taken[i]] + gradient[i] * taken[i]
-    return total, dearest, cheapest
-
-
-@jit
-def relaxed_energy(p: Any, gradient: Any, values: Any, slopes: Any, upper: Any) -> float:
-    """sum env_i(p_i) + 1/2 p'Cp."""
-    total = 0.5 * (p @ gradient)
-    for i in range(len(p)):
-        v = min(int(np.floor(p[i] + EDGE)), upper[i])
-        total += values[i, v]
-        if p[i] - v > EDGE:
-            total += (p[i] - v) * slopes[i, v]
-    return total
-
-
-@jit
-def exchange(coupling: Any, slopes: Any, lower: Any, upper: Any, p: Any, gradient: Any) -> float:
-    """Move mass from the task where it costs most to the one where it costs least, as far as pays; what was gained.
-
-    Pairwise Frank-Wolfe over the quanta: the step ends at the minimum of the quadratic, at a kink, or at the box.
-    """
-    n = len(p)
-    best_up, best_down, up, down = np.inf, -np.inf, -1, -1
-    for i in range(n):
-        if p[i] < upper[i] - EDGE:
-            cost = gradient[i] + slopes[i, int(np.floor(p[i] + EDGE))]
-            if cost < best_up:
-                best_up, up = cost, i
-        if p[i] > lower[i] + EDGE:
-            cost = gradient[i] + slopes[i, int(np.ceil(p[i] - EDGE)) - 1]
-            if cost > best_down:
-                best_down, down = cost, i
-    if up < 0 or down < 0 or up == down or best_down - best_up <= 0.0:
-        return 0.0
-    force = best_down - best_up
-    step = min(np.floor(p[up] + EDGE) + 1.0 - p[up], p[down] - (np.ceil(p[down] - EDGE) - 1.0))
-    curvature = coupling[up, up] + coupling[down, down] - 2.0 * coupling[up, down]
-    if curvature > 0.0 and force < curvature * step:
-        step = force / curvature
-    p[up] += step
-    p[down] -= step
-    for k in range(n):
-        gradient[k] += step * (coupling[k, up] - coupling[k, down])
-    return step * (force - 0.5 * curvature * step)
-
-
-@jit
-def into_box(coupling: Any, slopes: Any, lower: Any, upper: Any, budget: int, p: Any, gradient: Any) -> None:
-    """Clip p to the box, recompute its gradient, and make up the sum where that costs least."""
-    n = len(p)
-    for i in range(n):
-        p[i] = min(max(p[i], float(lower[i])), float(upper[i]))
-    gradient[:] = 0.0
-    for j in range(n):
-        if p[j] != 0.0:
-            for k in range(n):
-                gradient[k] += coupling[k, j] * p[j]
-    missing = budget - p.sum()
-    while abs(missing) > 1e-12 * budget:
-        best, chosen = np.inf, -1
-        for i in range(n):
-            if missing > 0.0 and p[i] < upper[i]:
-                cost = gradient[i] + slopes[i, min(int(np.floor(p[i] + EDGE)), upper[i] - 1)]
-            elif missing < 0.0 and p[i] > lower[i]:
-                cost = -gradient[i] - slopes[i, max(int(np.ceil(p[i] - EDGE)) - 1, lower[i])]
-            else:
-                continue
-            if cost < best:
-                best, chosen = cost, i
-        if chosen < 0:
-            return
-        step = min(missing, upper[chosen] - p[chosen]) if missing > 0.0 else max(missing, lower[chosen] - p[chosen])
-        p[chosen] += step
-        missing -= step
-        for k in range(n):
-            gradient[k] += step * coupling[k, chosen]
-
-
-@jit
-def tighten(
-    lower: Any, upper: Any, gradient: Any, slopes: Any, taken: Any, slack: float, dearest: float, cheapest: float
-) -> bool:
-    """Rule out levels whose bound would exceed the incumbent, `slack` above this box's; whether any was."""
-    changed = False
-    for i in range(len(taken)):
-        total, v = 0.0, taken[i]
-        while v < upper[i]:
-            total += slopes[i, v] + gradient[i] - dearest
-            if total > slack:
-                upper[i] = v
-                changed = True
-            v += 1
-        total, v = 0.0, taken[i]
-        while v > lower[i]:
-            total += cheapest - slopes[i, v - 1] - gradient[i]
-            if total > slack:
-                lower[i] = v
-                changed = True
-            v -= 1
-    return changed
-
-
-@jit
-def branching_task(nodes: Any, extra: Any, values: Any, lower: Any, upper: Any, p: Any) -> int:
-    """The task furthest from a whole level; else the one whose envelope is furthest below h; else the widest box."""
-    best, chosen = 1e-6, -1
-    for i in range(len(p)):
-        away = abs(p[i] - np.rint(p[i]))
-        if away > best:
-            best, chosen = away, i
-    if chosen >= 0:
-        return chosen
-    best = 1e-12
-    for i in range(len(p)):
-        v = int(np.rint(p[i]))
+        if lower[i] == upper[i]:
+            continue
+        if widest < 0 or upper[i] - lower[i] > upper[widest] - lower[widest]:
+            widest = i
+        v = min(int(np.floor(p[i] + EDGE)), upper[i] - 1)
+        part = p[i] - v
         below = nodes[i, v] + extra[i] * v - values[i, v]
-        if below > best:
-            best, chosen = below, i
-    if chosen >= 0:
-        return chosen
-    widest = 0
-    for i in range(len(p)):
-        if upper[i] - lower[i] > widest:
-            widest, chosen = upper[i] - lower[i], i
-    return chosen
+        above = nodes[i, v + 1] + extra[i] * (v + 1) - values[i, v + 1]
+        left_out = 0.5 * curvatures[i] * part * (1.0 - part) + (1.0 - part) * below + part * above
+        if p[i] > EDGE:
+            left_out += 0.5 * p[i] * (remainder[i] @ p - extra[i])
+        if left_out > most:
+            most, chosen = left_out, i
+    return chosen if chosen >= 0 else widest
 
 
 @jit
@@ -257,25 +89,28 @@ def relax(
     lower, upper, p and incumbent change in place; extra, values and slopes are left as they belong to the box.
     """
     n = len(p)
-    gradient, taken = np.empty(n), np.empty(n, np.int64)
-    changed = True
-    while changed:
-        changed = False
+    gradient, rise, fall, taken = np.empty(n), np.empty(n), np.empty(n), np.empty(n, np.int64)
+    moved = True
+    while moved:
+        moved = False
         if lower.sum() > budget or upper.sum() < budget:
             return np.inf, energy
+        free = np.flatnonzero(lower < upper)
         constant = certain_pairs(remainder, lower, extra)
         envelope(nodes, extra, lower, upper, values, slopes)
         into_box(coupling, slopes, lower, upper, budget, p, gradient)
+        for i in free:
+            next_costs(slopes, lower, upper, p, i, rise, fall)
         value = constant + relaxed_energy(p, gradient, values, slopes, upper)
-        check = 4
+        check = FIRST_CHECK
         for step in range(1, 40 * n + 400):
-            gained = exchange(coupling, slopes, lower, upper, p, gradient)
+            gained = exchange(coupling, slopes, lower, upper, free, p, gradient, rise, fall)
             value -= gained
             stalled = gained <= 1e-14 * (1.0 + abs(value))
             if step < check and not stalled:
                 continue
-            check = step + max(4, step // 2)
-            here, dearest, cheapest = bound_at(p, gradient, values, slopes, lower, upper, budget, taken)
+            check = 2 * step
+            here, dearest, cheapest = bound_at(p, gradient, values, slopes, lower, upper, free, budget, taken)
             here += constant
             bound = max(bound, here)
             whole = true_energy(coupling, remainder, nodes, taken)
@@ -284,9 +119,9 @@ def relax(
                 incumbent[:] = taken
             if bound >= energy - tolerance:
                 return bound, energy
-            if stalled or value - here <= 0.1 * max(0.0, energy - tolerance - value):
+            if stalled or value - here <= ENOUGH * max(0.0, energy - tolerance - value):
                 slack = energy - tolerance - here
-                changed = tighten(lower, upper, gradient, slopes, taken, slack, dearest, cheapest)
+                moved = tighten(lower, upper, free, p, gradient, slopes, taken, slack, dearest, cheapest)
                 break
     return bound, energy
 
@@ -318,6 +153,7 @@ def search(
     """
     n = len(incumbent)
     extra, values, slopes = np.zeros(n), np.zeros(nodes.shape), np.zeros(nodes.shape)
+    curvatures = exchange_curvatures(coupling)
     visited = 0
     while waiting > 0 and visited < limit and waiting + 2 <= len(bounds):
         waiting -= 1
@@ -346,7 +182,7 @@ def search(
             ties = 0
         if bound >= energy - tolerance:
             continue
-        chosen = branching_task(nodes, extra, values, lower, upper, p)
+        chosen = branching_task(curvatures, remainder, nodes, extra, values, lower, upper, p)
         if chosen < 0:  # a single point
             whole = true_energy(coupling, remainder, nodes, lower)
             if whole < energy - tie:

@@ -32,7 +32,7 @@ class Tree:
     """
 
     def __init__(self, problem: LevelsNetwork, incumbent: IntArray, tolerance: float, tie: float) -> None:
-        self.quanta, self.tolerance, self.tie = problem.quanta, tolerance, tie
+        self.problem, self.quanta, self.tolerance, self.tie = problem, problem.quanta, tolerance, tie
         self.pairs = np.array(problem.coupling)
         self.singles = np.zeros((len(problem), int(problem.maximum.max()) + 1))
         for i, energies in enumerate(problem.node_energies):
@@ -40,7 +40,7 @@ class Tree:
         self.kept = np.arange(len(problem))
         self.lower, self.upper = problem.minimum.astype(np.int32), problem.maximum.astype(np.int32)
         self.best = np.array(incumbent, dtype=np.int64)
-        self.energy = float(self.singles[self.kept, self.best].sum() + 0.5 * self.best @ self.pairs @ self.best)
+        self.energy = self._energy_of(self.best)
         self.point = self.best.astype(np.float64)
         self.floor, self.error = -np.inf, 0.0
         self.waiting = self.visited = self.ties = 0
@@ -53,6 +53,15 @@ class Tree:
         if self.waiting:
             reached = min(reached, float(self.bounds[: self.waiting].min()))
         return reached - 1e-12 * (1.0 + abs(self.energy)) - self.error
+
+    def offer(self, levels: IntArray, deadline: Deadline) -> None:
+        """Another incumbent, taken where it is better: found elsewhere, it says which boxes need no search, no more."""
+        energy = self._energy_of(levels)
+        if energy < self.energy:
+            if energy < self.energy - self.tie:
+                self.ties = 0
+            self.best, self.energy = np.array(levels, dtype=np.int64), energy
+            deadline.note(self.best)
 
     def no_split(self) -> tuple[FloatArray, FloatArray]:
         """The remainder and diagonal that leave all couplings to the relaxation."""
@@ -98,6 +107,11 @@ class Tree:
             deadline.note(self.best if self.energy < energy else None, self.bound)
             ratio = SECONDS_PER_CALL / max(time.monotonic() - start, 1e-6)
             self.pace = max(1, int(self.pace * min(max(ratio, 0.5), 2.0)))
+
+    def _energy_of(self, levels: IntArray) -> float:
+        pairs = 0.5 * float(levels @ self.problem.coupling @ levels)
+        nodes = zip(self.problem.node_energies, levels - self.problem.minimum, strict=True)
+        return pairs + sum(float(energies[place]) for energies, place in nodes)
 
     def _root_bound(self, coupling: FloatArray, remainder: FloatArray, nodes: FloatArray) -> tuple[float, FloatArray]:
         """(bound, relaxed levels) of the whole box, which loses the levels that cannot be better than the incumbent."""

@@ -59,6 +59,14 @@ def counted(network: PairwiseNetwork) -> PairwiseNetwork:
     )
 
 
+def with_the_count(network: PairwiseNetwork, easier: PairwiseNetwork, states: IntArray) -> IntArray:
+    """The states of `counted(network)` that belong to states of the network."""
+    if len(easier) == len(network):
+        return states
+    least = sum(int(values.min()) for values in network.levels)
+    return np.append(states, network.used(states) - least)
+
+
 def couplings(network: PairwiseNetwork) -> FloatArray:
     """(n, n) C, such that C_ij l_i l_j is the part of a table that is linear in the levels of either node."""
     coupling = np.zeros((len(network), len(network)))

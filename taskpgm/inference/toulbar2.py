@@ -6,6 +6,9 @@ multiplied by a power of two that makes all of them together about 2^50; what ro
 bound. A budget is a linear constraint of toulbar2's own. Dense couplings are counted first (see
 `taskpgm.inference.counting`).
 
+Where there is time, local search goes first, and toulbar2 is asked for something better than what it met. That none is
+better is then toulbar2's own proof, from its own search.
+
     solution = solve(network.levels(None, cap=1), Toulbar2(), deadline=10.0)
 
 What pytoulbar2 1.4 does otherwise than one may expect: its options belong to one thread of the process and to all
@@ -24,8 +27,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from taskpgm.inference.counting import counted
+from taskpgm.inference.counting import counted, with_the_count
 from taskpgm.inference.decoding import most_agreeing
+from taskpgm.inference.icm import IteratedConditionalModes
 from taskpgm.inference.method import Answer, Deadline, Domain, Method
 from taskpgm.pairwise import PairwiseNetwork
 from taskpgm.types import FloatArray, IntArray
@@ -33,6 +37,9 @@ from taskpgm.types import FloatArray, IntArray
 BITS = 50  # of the largest energies of all factors together; a float64 holds 53, toulbar2's costs 58
 STATE_LIMIT = 10_000
 YEARS = 10**9
+RESTARTS = 3
+FEW_NODES = 20  # searched completely before a local search has begun
+TIME_TO_COMPILE = 4.0  # seconds that the first local search of all may take to compile: with less there is none
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,7 @@ class Toulbar2(Method):
     name: ClassVar[str] = "toulbar2"
     domain: ClassVar[Domain] = "pairwise"
     exact: ClassVar[bool] = True
-    foreign: ClassVar[tuple[str, ...]] = ("pytoulbar2",)
+    foreign: ClassVar[tuple[str, ...]] = ("pytoulbar2", "taskpgm.inference.kernels")
 
     def refuses(self, problem: PairwiseNetwork) -> str | None:
         if find_spec("pytoulbar2") is None:
@@ -68,21 +75,24 @@ class Toulbar2(Method):
             return Answer(_quick_point(problem), None, False)
         network = counted(problem) if self.counting else problem
         costs = WholeCosts.of(network)
+        first = _searched(problem, deadline, seed)
+        known = None if first is None else costs.of_states(with_the_count(problem, network, first))
         model = _encoded(network, costs, seed)
-        found, proved = (None, True) if model is None else _solved(model, deadline)
-        if found is None and proved:
+        found, ended = (None, True) if model is None else _solved(model, known, deadline)
+        if found is None and ended and first is None:
             return Answer(None, message="no assignment keeps the budget")
         stats = {"nodes": model.GetNbNodes(), "backtracks": model.GetNbBacktracks()}
-        least = model.GetDDualBound() if found is None or not proved else found[1]
+        if found is not None and costs.of_states(np.array(found[0])) != found[1]:
+            raise RuntimeError(f"toulbar2 states a cost of {found[1]}, but its point costs otherwise")
+        least = model.GetDDualBound()
+        if ended:  # nothing costs less than what it found, or else than what it was to beat
+            least = known if found is None else found[1]
         bound = costs.energy_of_bound(least) - 2.0 * network.rounding - problem.rounding
-        if found is None:
-            return Answer(_quick_point(problem), bound, False, "", stats)
-        states = np.array(found[0], dtype=np.int64)
-        if costs.of_states(states) != found[1]:
-            raise RuntimeError(f"toulbar2 states a cost of {found[1]}, but its point costs {costs.of_states(states)}")
-        point = states[: len(problem)]
+        point = (first if first is not None else _quick_point(problem)) if found is None else np.array(found[0])
+        if point is not None:
+            point = point[: len(problem)].astype(np.int64)
         deadline.note(point, bound)
-        return Answer(point, bound, proved, "", stats)
+        return Answer(point, bound, ended, "", stats)
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,8 +155,22 @@ def _encoded(network: PairwiseNetwork, costs: WholeCosts, seed: int) -> Any:
     return model
 
 
-def _solved(model: Any, deadline: Deadline) -> tuple[tuple[list[int], float, int] | None, bool]:
-    """toulbar2's (point, cost, number of points found) if it found one, and whether it ended before the deadline."""
+def _searched(problem: PairwiseNetwork, deadline: Deadline, seed: int) -> IntArray | None:
+    """(n,) the best states of a local search that keep the budget, if it has time and finds any."""
+    if len(problem) < FEW_NODES or deadline.left() < TIME_TO_COMPILE:
+        return None
+    point = IteratedConditionalModes(restarts=RESTARTS).run(problem, deadline, seed).point
+    if point is None or not problem.violation(point) <= 0.0:
+        return None
+    return np.asarray(point, dtype=np.int64)
+
+
+def _solved(model: Any, known: float | None, deadline: Deadline) -> tuple[tuple[list[int], float, int] | None, bool]:
+    """toulbar2's (point, cost, number of points found) if it found one, and whether it ended before the deadline.
+
+    known: a cost that is to be beaten, or None.
+    """
+    model.UbInit = known
     if math.isfinite(deadline.end):
         _stop_at(model, deadline)
     found = model.Solve()
