@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from scripts import benchmark
 from strategies import SEEDS
 
-from taskpgm.affinity import estimate_affinity, evidence_blocks
+from taskpgm.affinity import estimate_affinity
+from taskpgm.blocks import evidence_blocks
 from taskpgm.divergences import jensen_shannon
 from taskpgm.network import TaskNetwork
 from taskpgm.types import InputError, Predictions
@@ -33,14 +34,14 @@ def test_all_blocks_once_are_the_affinity(seed: int) -> None:
     affinity = estimate_affinity(predictions)
     blocks = affinity.blocks
     assert blocks is not None
-    once = divergence_of(blocks, np.ones(len(blocks.task), dtype=np.int64))
+    once = divergence_of(blocks, np.ones(len(blocks.stratum), dtype=np.int64))
     np.testing.assert_allclose(once, jensen_shannon(predictions.log_probs, predictions.weights), atol=1e-12)
     np.testing.assert_allclose(once, affinity.divergence, atol=1e-12)
     assert blocks.mass.sum() == pytest.approx(1.0)
-    for block in range(len(blocks.task)):  # no probe in two blocks, no block of two tasks
+    for block in range(len(blocks.stratum)):  # no probe in two blocks, no block of two tasks
         probes = np.unique(predictions.context_probe[blocks.members == block])
         assert not np.isin(probes, predictions.context_probe[blocks.members != block]).any()
-        assert set(predictions.context_task[blocks.members == block]) == {blocks.task[block]}
+        assert set(predictions.context_task[blocks.members == block]) == {blocks.stratum[block]}
 
 
 @given(SEEDS)
@@ -49,8 +50,8 @@ def test_a_draw_is_the_affinity_of_the_repeated_contexts(seed: int) -> None:
     predictions = make_predictions(seed, n=3, per_task=6)
     blocks = evidence_blocks(predictions)
     rng = np.random.default_rng(seed)
-    picked = np.concatenate([rng.choice(np.flatnonzero(blocks.task == t), size=6) for t in range(3)])
-    times = np.bincount(picked, minlength=len(blocks.task))
+    picked = np.concatenate([rng.choice(np.flatnonzero(blocks.stratum == t), size=6) for t in range(3)])
+    times = np.bincount(picked, minlength=len(blocks.stratum))
     contexts = np.concatenate([np.flatnonzero(blocks.members == b) for b in picked])
     expected = jensen_shannon(predictions.log_probs[:, contexts], np.ones(len(contexts)))
     np.testing.assert_allclose(divergence_of(blocks, times), expected, atol=1e-12)

@@ -39,7 +39,8 @@ def jensen_shannon(log_probs: ArrayLike, weights: ArrayLike | None = None) -> Fl
     """
     check_shape(np.shape(log_probs))
     contexts = np.shape(log_probs)[1]
-    return block_divergences(log_probs, _positive(weights, contexts), np.zeros(contexts, dtype=np.int64))[0]
+    together = np.zeros(contexts, dtype=np.int64)
+    return np.asarray(block_divergences(log_probs, _positive(weights, contexts), together)[0])
 
 
 def block_divergences(

@@ -84,24 +84,34 @@ def exp_single(x: np.float32) -> np.float32:
     return np.int32(np.int32(np.int32(k) << np.int32(23)) + np.int32(127 << 23)).view(np.float32) * p
 
 
-def _log2(x):  # type: ignore[no-untyped-def]
+def _log2(x: Any) -> Any:
     raise NotImplementedError("numba puts the logarithm for the type of x in its place")
 
 
 @overload(_log2)
-def _log2_for(x):  # type: ignore[no-untyped-def]
-    return (lambda x: log2_single(x)) if x == numba.float32 else (lambda x: log2_double(x))
+def _log2_for(x: Any) -> Any:
+    def single(x: Any) -> Any:
+        return log2_single(x)
+
+    def double(x: Any) -> Any:
+        return log2_double(x)
+
+    return single if x == numba.float32 else double
 
 
-def _exp(x, like):  # type: ignore[no-untyped-def]
+def _exp(x: Any, like: Any) -> Any:
     raise NotImplementedError("numba puts the exponential for the type of `like` in its place")
 
 
 @overload(_exp)
-def _exp_for(x, like):  # type: ignore[no-untyped-def]
-    if like == numba.float32:
-        return lambda x, like: exp_single(np.float32(x))
-    return lambda x, like: math.exp(np.float64(x))
+def _exp_for(x: Any, like: Any) -> Any:
+    def single(x: Any, like: Any) -> Any:
+        return exp_single(np.float32(x))
+
+    def double(x: Any, like: Any) -> Any:
+        return math.exp(np.float64(x))
+
+    return single if like == numba.float32 else double
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -203,7 +213,9 @@ def _add_square(
     for low in range(0, len(doubled), TILE):
         for i in range(top, bottom):
             for j in range(left, min(right, i)):
-                sums[i - top, j - left] += _tile_sum(rows[i, low : low + TILE], rows[j, low : low + TILE], doubled[low:])
+                sums[i - top, j - left] += _tile_sum(
+                    rows[i, low : low + TILE], rows[j, low : low + TILE], doubled[low:]
+                )
     for i in range(top, bottom):
         for j in range(left, min(right, i)):
             divergence = 0.5 * LN2 * (0.5 * (diagonal[i] + diagonal[j]) - sums[i - top, j - left])
