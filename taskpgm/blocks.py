@@ -6,7 +6,7 @@
 
 A block keeps an (n, n) matrix, 8 n^2 bytes. While 2 n of them fit in BLOCK_MEMORY (n <= 251) every task has blocks of
 its own, up to 32, and a draw replaces them by each other. Of more tasks, groups share their blocks: a block holds some
-probes of every task of its group, so that any draw of blocks still has all tasks in it, each with about its share. There
+probes of every task of its group, so that any draw of blocks has all tasks in it, each with about its share. There
 are at most max(8, BLOCK_MEMORY / (8 n^2)) blocks then.
 """
 
