@@ -57,6 +57,47 @@ def test_a_draw_is_the_affinity_of_the_repeated_contexts(seed: int) -> None:
     np.testing.assert_allclose(divergence_of(blocks, times), expected, atol=1e-12)
 
 
+@pytest.mark.parametrize(("n", "fits", "groups"), [(12, 16, 2), (5, 8, 1), (5, 10, 5), (12, 1, 1)])
+def test_blocks_that_do_not_fit_are_shared_by_groups_of_tasks_and_said_so(n: int, fits: int, groups: int) -> None:
+    predictions = make_predictions(n, n=n, per_task=20)
+    said: list[str] = []
+    blocks = evidence_blocks(
+        predictions, memory=fits * 8 * n * n, progress=lambda stage, done, total, text: said.append(text)
+    )
+    assert len(np.unique(blocks.stratum)) == groups
+    assert len(blocks.stratum) <= max(fits, 8)
+    assert bool(blocks.note) == (groups < n) == (said[-1] == blocks.note)
+    np.testing.assert_allclose(
+        blocks.divergence.sum(axis=0), jensen_shannon(predictions.log_probs, predictions.weights), atol=1e-12
+    )
+    for block, stratum in enumerate(blocks.stratum):  # every task of a group is in all of the group's blocks
+        inside = set(predictions.context_task[blocks.members == block])
+        assert inside == set(
+            predictions.context_task[np.isin(blocks.members, np.flatnonzero(blocks.stratum == stratum))]
+        )
+    masses = np.bincount(blocks.stratum, weights=blocks.mass)
+    assert masses.sum() == pytest.approx(1.0)
+
+
+def test_coarse_blocks_give_about_the_same_error_bars(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = SIMULATION.drawn(SIMULATION.population(3), 60, 7)
+    fine, network = SIMULATION.evidence(drawn)
+    n = len(fine.names)
+    monkeypatch.setattr(
+        "taskpgm.affinity.evidence_blocks", lambda p, progress: evidence_blocks(p, memory=8 * 8 * n * n)
+    )
+    coarse, _ = SIMULATION.evidence(drawn)
+    assert coarse.blocks is not None
+    assert len(coarse.blocks.stratum) == 8
+    widths = [
+        float(
+            np.diff(bootstrap(each, network, replicates=200, utility=HeldoutGain(), similarity=RULE).interval()).mean()
+        )
+        for each in (fine, coarse)
+    ]
+    assert 0.6 < widths[1] / widths[0] < 1.5
+
+
 def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
     assert 0.85 <= SIMULATION.coverage(repetitions=20, replicates=100) <= 1.0
 

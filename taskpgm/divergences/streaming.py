@@ -33,7 +33,7 @@ from taskpgm.types import FloatArray, InputError, IntArray
 NORMALISATION_TOLERANCE = 1e-3
 EXACT_WORK = 2**23
 """Logarithms that are computed in float64 whatever follows: a hundredth of a second's work."""
-ROUNDING = 2e-7
+ROUNDING = 3e-7
 """Nats by which float32 arithmetic can move a divergence."""
 PIECES = 16
 WAVE_MEMORY = 64e6
