@@ -13,7 +13,8 @@ from strategies import SEEDS
 
 from taskpgm.affinity import estimate_affinity
 from taskpgm.blocks import evidence_blocks
-from taskpgm.divergences import jensen_shannon
+from taskpgm.divergences import jensen_shannon, jensen_shannon_reference
+from taskpgm.divergences.streaming import EXACT_WORK
 from taskpgm.network import TaskNetwork
 from taskpgm.types import InputError, Predictions
 from taskpgm.uncertainty import Spread, bootstrap, divergence_of
@@ -96,6 +97,15 @@ def test_coarse_blocks_give_about_the_same_error_bars(monkeypatch: pytest.Monkey
         for each in (fine, coarse)
     ]
     assert 0.6 < widths[1] / widths[0] < 1.5
+
+
+def test_draws_of_evidence_computed_in_float32_stay_convex() -> None:
+    predictions = make_predictions(2, n=8, per_task=12, vocabulary=3000)
+    assert EXACT_WORK < 36 * 96 * 3000
+    affinity = estimate_affinity(predictions)
+    assert affinity.divergence[0, 1] != jensen_shannon_reference(predictions.log_probs)[0, 1]
+    spread = bootstrap(affinity, TaskNetwork.from_affinity(affinity), replicates=20, rho=0.5)
+    assert len(spread.replicates) == 20
 
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:

@@ -7,7 +7,7 @@
 
 Memory beyond the batch itself, in bytes, for n experts, B blocks, t threads and W = V rounded up to a multiple of 64:
 
-    8 n^2 (B + max(t, min(P, 64e6 / (8 n^2)))) + t a (n + 2) W,      P <= 16 + B pieces of a batch,
+    8 n^2 (B + max(5, t, min(P, 64e6 / (8 n^2)))) + t a (n + 2) W,      P <= 16 + B pieces of a batch,
 
 with a = 4 or 8 the bytes of the arithmetic. The first EXACT_WORK logarithms are computed in float64 (to 1e-14); a sum
 with more work goes on in float32, with an error of at most ROUNDING. A matrix of divergences must be of negative type,
@@ -120,7 +120,7 @@ class _Work:
         n, _, vocabulary = self.logs.shape
         pieces = len(starts) - 1
         out = np.empty((pieces, n, n))
-        room = [np.empty((n + 2, -(-vocabulary // PAD) * PAD), self.dtype) for _ in range(min(threads, pieces))]
+        room = list(np.empty((min(threads, pieces), n + 2, -(-vocabulary // PAD) * PAD), self.dtype))
 
         def run(low: int, high: int) -> None:
             scaled = room.pop()
@@ -239,6 +239,8 @@ def _readable(batch: Batch, experts: int) -> tuple[NDArray[Any], IntArray]:
     if len(logs) != experts:
         raise InputError(f"log_probs: a batch of {len(logs)} experts among batches of {experts}.")
     contexts = np.arange(logs.shape[1]) if batch.contexts is None else np.asarray(batch.contexts, dtype=np.int64)
+    if len(contexts) == 0 or contexts.min() < 0 or contexts.max() >= logs.shape[1]:
+        raise InputError(f"contexts: expected some of those of the batch's log_probs, 0 to {logs.shape[1] - 1}.")
     if logs.dtype not in (np.float32, np.float64) or not logs.flags.c_contiguous:
         kept = logs[:, contexts]
         single = kept.dtype in (np.float16, np.float32)
