@@ -3,7 +3,7 @@
     J_ij = sum_c w_c JSD(P_i(.|c), P_j(.|c)),   JSD(P, Q) = 1/2 sum_v [p log p + q log q - s log(s / 2)],  s = p + q
 
 The numba kernel (`taskpgm.divergences.kernels`) needs one logarithm per pair, context and token, and no temporary of
-that size. Small problems are computed in float64, to 1e-14; larger ones in float32, to 3e-7, where that is enough (see
+that size. Small problems are computed in float64, to 1e-13; larger ones in float32, to 3e-7, where that is enough (see
 `taskpgm.divergences.streaming`, which also takes predictions that do not fit in memory).
 
     jensen_shannon(np.log([[[0.5, 0.5]], [[1.0, 0.0]]]))        # two experts, one context, two tokens

@@ -9,7 +9,7 @@ Memory beyond the batch itself, in bytes, for n experts, B blocks, t threads and
 
     8 n^2 (B + max(5, t, min(P, 64e6 / (8 n^2)))) + t a (n + 2) W,      P <= 16 + B pieces of a batch,
 
-with a = 4 or 8 the bytes of the arithmetic. The first EXACT_WORK logarithms are computed in float64 (to 1e-14); a sum
+with a = 4 or 8 the bytes of the arithmetic. The first EXACT_WORK logarithms are computed in float64 (to 1e-13); a sum
 with more work goes on in float32, with an error of at most ROUNDING. A matrix of divergences must be of negative type,
 or similarities made from it are not positive semidefinite (Vedaldi & Zisserman 2012). Where float32 cannot show that
 with a margin, as when experts are nearly equal, `streamed_divergences` reads the batches once more in float64.
