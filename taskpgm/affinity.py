@@ -9,19 +9,22 @@ Pooling a context's rare tokens into one bucket can only lower a divergence (dat
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 
-from taskpgm.divergences import LN2, block_divergences
-from taskpgm.types import Affinity, Blocks, FloatArray, InputError, Predictions, readonly
+from taskpgm.blocks import evidence_blocks
+from taskpgm.divergences import LN2
+from taskpgm.divergences.streaming import ROUNDING
+from taskpgm.progress import Progress, silent
+from taskpgm.types import Affinity, FloatArray, InputError, Predictions, readonly
 from taskpgm.utilities import Learnability, Utility, gain_matrix
 
-BLOCKS_PER_TASK = 32
-BLOCK_MEMORY = 256e6  # bytes that the blocks' divergences may take
 STORAGE_ROUNDING = 1e-6
 """Nats by which storing log-probabilities as float32 can move a divergence, with room to spare."""
+NUMERICAL_ERROR = STORAGE_ROUNDING + ROUNDING
+"""The same with that of computing it in float32; the certified intervals are wider by this."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ def estimate_affinity(
     *,
     utility: Utility | None = None,
     similarity: Similarity | None = None,
+    progress: Progress = silent,
 ) -> Affinity:
     """Utilities, divergences with certified intervals, similarities and gains of all tasks.
 
@@ -67,13 +71,14 @@ def estimate_affinity(
         predictions: of every expert on the same contexts.
         utility: the rule for u; learnability where not given.
         similarity: the rule for S from J; exp(-10 J) where not given.
+        progress: told how many contexts' divergences are done.
 
     Raises:
         InputError: predictions with NaN or rows that are not distributions, or utilities that are not finite.
     """
     utility = Learnability() if utility is None else utility
     similarity = ExponentialSimilarity() if similarity is None else similarity
-    blocks = evidence_blocks(predictions)
+    blocks = evidence_blocks(predictions, progress=progress)
     divergence = blocks.divergence.sum(axis=0)
     lower, upper = _truncation_interval(divergence, predictions)
     s = similarity.of(divergence)
@@ -95,32 +100,10 @@ def estimate_affinity(
     )
 
 
-def evidence_blocks(predictions: Predictions) -> Blocks:
-    """The predictions' divergences by blocks of probes: a few for each task, no probe in two."""
-    n = len(predictions.names)
-    fits = int(BLOCK_MEMORY // (8 * n**3))
-    per_task = max(2, min(BLOCKS_PER_TASK, fits))
-    members = np.empty(len(predictions.context_task), dtype=np.int64)
-    task: list[int] = []
-    for t in range(n):
-        contexts = np.flatnonzero(predictions.context_task == t)
-        _, probe = np.unique(predictions.context_probe[contexts], return_inverse=True)
-        count = min(per_task, int(probe.max()) + 1)
-        members[contexts] = len(task) + probe % count
-        task += [t] * count
-    return Blocks(
-        task=readonly(task, np.int64),
-        mass=readonly(np.bincount(members, predictions.weights, minlength=len(task)), np.float64),
-        divergence=readonly(block_divergences(predictions.log_probs, predictions.weights, members), np.float64),
-        members=readonly(members, np.int64),
-        scores=replace(predictions, log_probs=predictions.log_probs[:, :, :0]),
-    )
-
-
 def _truncation_interval(divergence: FloatArray, predictions: Predictions) -> tuple[FloatArray, FloatArray]:
     tail = np.exp(predictions.log_probs[:, :, -1].astype(np.float64)) @ predictions.weights
-    lower = np.maximum(divergence - STORAGE_ROUNDING, 0.0)
-    upper = np.minimum(divergence + 0.5 * (tail[:, None] + tail[None, :]) * LN2 + STORAGE_ROUNDING, LN2)
+    lower = np.maximum(divergence - NUMERICAL_ERROR, 0.0)
+    upper = np.minimum(divergence + 0.5 * (tail[:, None] + tail[None, :]) * LN2 + NUMERICAL_ERROR, LN2)
     np.fill_diagonal(lower, 0.0)
     np.fill_diagonal(upper, 0.0)
     return lower, upper

@@ -64,7 +64,7 @@ def gather_evidence(
         training.steps * training.batch_size,
         target_weights=target_weights,
         predictions=predictions,
-        affinity=estimate_affinity(predictions),
+        affinity=estimate_affinity(predictions, progress=progress),
         curves=experts.curves(),
         proxies=proxies,
         pilot=pilot,

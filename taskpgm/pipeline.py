@@ -143,7 +143,9 @@ def mix(
     prior_of(energy, tasks.names)
     experts = train_tokenised(tokenised, base, out, training, probes, progress)
     predictions = predict_tokenised(experts, tokenised, probes, progress)
-    affinity = estimate_affinity(predictions, utility=utility_of(energy), similarity=similarity_of(energy))
+    affinity = estimate_affinity(
+        predictions, utility=utility_of(energy), similarity=similarity_of(energy), progress=progress
+    )
     losses = experts.curves()
     families = [task.family for task in tasks]
     learned = coverage_network(losses, energy, allowed, sizes, amounts.unit, amounts.budget, families)

@@ -176,16 +176,18 @@ class Predictions:
 class Blocks:
     """The evidence of an affinity cut into blocks of whole probes, so that it can be drawn again from itself.
 
-    task: (B,) the task of each block's probes. mass: (B,) the sum of its contexts' weights. divergence: (B, n, n) the
-    weighted sum over them of the Jensen-Shannon divergences, nats: over all blocks it adds up to the affinity's.
-    members: (C,) the block of each context. scores: the predictions without their log_probs, for the utilities.
+    stratum: (B,) which blocks may be drawn for each other: those of one task, or of one group of tasks. mass: (B,) the
+    sum of its contexts' weights. divergence: (B, n, n) the weighted sum over them of the Jensen-Shannon divergences,
+    nats: over all blocks it adds up to the affinity's. members: (C,) the block of each context. scores: the predictions
+    without their log_probs, for the utilities. note: what was coarsened for want of memory, else empty.
     """
 
-    task: IntArray
+    stratum: IntArray
     mass: FloatArray
     divergence: FloatArray
     members: IntArray
     scores: Predictions
+    note: str = ""
 
 
 @dataclass(frozen=True, eq=False)

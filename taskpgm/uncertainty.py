@@ -189,10 +189,10 @@ def _blocks(affinity: Affinity, network: TaskNetwork) -> Blocks:
 def _drawn(
     blocks: Blocks, rng: np.random.Generator, rules: tuple[Utility, Similarity]
 ) -> tuple[FloatArray, FloatArray]:
-    """(utilities, similarities) of the blocks drawn with replacement within each task."""
+    """(utilities, similarities) of the blocks drawn with replacement within each stratum."""
     utility, similarity = rules
-    picked = np.concatenate([rng.choice(own, size=len(own)) for own in _by_task(blocks)])
-    times = np.bincount(picked, minlength=len(blocks.task))
+    picked = np.concatenate([rng.choice(own, size=len(own)) for own in _by_stratum(blocks)])
+    times = np.bincount(picked, minlength=len(blocks.stratum))
     s = similarity.of(divergence_of(blocks, times))
     order = np.argsort(blocks.members, kind="stable")
     starts = np.concatenate([[0], np.cumsum(np.bincount(blocks.members))])
@@ -212,16 +212,15 @@ def _drawn(
 
 
 def divergence_of(blocks: Blocks, times: IntArray) -> FloatArray:
-    """(n, n) J of blocks taken so many times each; every task keeps its mass."""
-    n = len(blocks.scores.names)
-    mass = np.bincount(blocks.task, weights=blocks.mass, minlength=n)
-    drawn = np.bincount(blocks.task, weights=times * blocks.mass, minlength=n)
-    share = times * (mass / drawn)[blocks.task]
+    """(n, n) J of blocks taken so many times each; every stratum keeps its mass."""
+    mass = np.bincount(blocks.stratum, weights=blocks.mass)
+    drawn = np.bincount(blocks.stratum, weights=times * blocks.mass)
+    share = times * (mass / drawn)[blocks.stratum]
     return np.asarray(np.einsum("b,bij->ij", share, blocks.divergence, optimize=True))
 
 
-def _by_task(blocks: Blocks) -> list[IntArray]:
-    return [np.flatnonzero(blocks.task == task) for task in range(len(blocks.scores.names))]
+def _by_stratum(blocks: Blocks) -> list[IntArray]:
+    return [np.flatnonzero(blocks.stratum == place) for place in range(int(blocks.stratum.max()) + 1)]
 
 
 def _mixture(solution: Solution) -> FloatArray:

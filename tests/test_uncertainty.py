@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from scripts import benchmark
 from strategies import SEEDS
 
-from taskpgm.affinity import estimate_affinity, evidence_blocks
-from taskpgm.divergences import jensen_shannon
+from taskpgm.affinity import estimate_affinity
+from taskpgm.blocks import evidence_blocks
+from taskpgm.divergences import jensen_shannon, jensen_shannon_reference
+from taskpgm.divergences.streaming import EXACT_WORK
 from taskpgm.network import TaskNetwork
 from taskpgm.types import InputError, Predictions
 from taskpgm.uncertainty import Spread, bootstrap, divergence_of
@@ -33,14 +35,14 @@ def test_all_blocks_once_are_the_affinity(seed: int) -> None:
     affinity = estimate_affinity(predictions)
     blocks = affinity.blocks
     assert blocks is not None
-    once = divergence_of(blocks, np.ones(len(blocks.task), dtype=np.int64))
+    once = divergence_of(blocks, np.ones(len(blocks.stratum), dtype=np.int64))
     np.testing.assert_allclose(once, jensen_shannon(predictions.log_probs, predictions.weights), atol=1e-12)
     np.testing.assert_allclose(once, affinity.divergence, atol=1e-12)
     assert blocks.mass.sum() == pytest.approx(1.0)
-    for block in range(len(blocks.task)):  # no probe in two blocks, no block of two tasks
+    for block in range(len(blocks.stratum)):  # no probe in two blocks, no block of two tasks
         probes = np.unique(predictions.context_probe[blocks.members == block])
         assert not np.isin(probes, predictions.context_probe[blocks.members != block]).any()
-        assert set(predictions.context_task[blocks.members == block]) == {blocks.task[block]}
+        assert set(predictions.context_task[blocks.members == block]) == {blocks.stratum[block]}
 
 
 @given(SEEDS)
@@ -49,11 +51,61 @@ def test_a_draw_is_the_affinity_of_the_repeated_contexts(seed: int) -> None:
     predictions = make_predictions(seed, n=3, per_task=6)
     blocks = evidence_blocks(predictions)
     rng = np.random.default_rng(seed)
-    picked = np.concatenate([rng.choice(np.flatnonzero(blocks.task == t), size=6) for t in range(3)])
-    times = np.bincount(picked, minlength=len(blocks.task))
+    picked = np.concatenate([rng.choice(np.flatnonzero(blocks.stratum == t), size=6) for t in range(3)])
+    times = np.bincount(picked, minlength=len(blocks.stratum))
     contexts = np.concatenate([np.flatnonzero(blocks.members == b) for b in picked])
     expected = jensen_shannon(predictions.log_probs[:, contexts], np.ones(len(contexts)))
     np.testing.assert_allclose(divergence_of(blocks, times), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize(("n", "fits", "groups"), [(12, 16, 2), (5, 8, 1), (5, 10, 5), (12, 1, 1)])
+def test_blocks_that_do_not_fit_are_shared_by_groups_of_tasks_and_said_so(n: int, fits: int, groups: int) -> None:
+    predictions = make_predictions(n, n=n, per_task=20)
+    said: list[str] = []
+    blocks = evidence_blocks(
+        predictions, memory=fits * 8 * n * n, progress=lambda stage, done, total, text: said.append(text)
+    )
+    assert len(np.unique(blocks.stratum)) == groups
+    assert len(blocks.stratum) <= max(fits, 8)
+    assert bool(blocks.note) == (groups < n) == (said[-1] == blocks.note)
+    np.testing.assert_allclose(
+        blocks.divergence.sum(axis=0), jensen_shannon(predictions.log_probs, predictions.weights), atol=1e-12
+    )
+    for block, stratum in enumerate(blocks.stratum):  # every task of a group is in all of the group's blocks
+        inside = set(predictions.context_task[blocks.members == block])
+        assert inside == set(
+            predictions.context_task[np.isin(blocks.members, np.flatnonzero(blocks.stratum == stratum))]
+        )
+    masses = np.bincount(blocks.stratum, weights=blocks.mass)
+    assert masses.sum() == pytest.approx(1.0)
+
+
+def test_coarse_blocks_give_about_the_same_error_bars(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = SIMULATION.drawn(SIMULATION.population(3), 60, 7)
+    fine, network = SIMULATION.evidence(drawn)
+    n = len(fine.names)
+    monkeypatch.setattr(
+        "taskpgm.affinity.evidence_blocks", lambda p, progress: evidence_blocks(p, memory=8 * 8 * n * n)
+    )
+    coarse, _ = SIMULATION.evidence(drawn)
+    assert coarse.blocks is not None
+    assert len(coarse.blocks.stratum) == 8
+    widths = [
+        float(
+            np.diff(bootstrap(each, network, replicates=200, utility=HeldoutGain(), similarity=RULE).interval()).mean()
+        )
+        for each in (fine, coarse)
+    ]
+    assert 0.6 < widths[1] / widths[0] < 1.5
+
+
+def test_draws_of_evidence_computed_in_float32_stay_convex() -> None:
+    predictions = make_predictions(2, n=8, per_task=12, vocabulary=3000)
+    assert EXACT_WORK < 36 * 96 * 3000
+    affinity = estimate_affinity(predictions)
+    assert affinity.divergence[0, 1] != jensen_shannon_reference(predictions.log_probs)[0, 1]
+    spread = bootstrap(affinity, TaskNetwork.from_affinity(affinity), replicates=20, rho=0.5)
+    assert len(spread.replicates) == 20
 
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:

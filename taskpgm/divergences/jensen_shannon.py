@@ -2,8 +2,9 @@
 
     J_ij = sum_c w_c JSD(P_i(.|c), P_j(.|c)),   JSD(P, Q) = 1/2 sum_v [p log p + q log q - s log(s / 2)],  s = p + q
 
-The numba kernel needs one logarithm per pair, context and token: the two entropies are shared by all pairs. Everything
-is accumulated in float64, and no temporary grows with the number of pairs.
+The numba kernel (`taskpgm.divergences.kernels`) needs one logarithm per pair, context and token, and no temporary of
+that size. Small problems are computed in float64, to 1e-13; larger ones in float32, to 3e-7, where that is enough (see
+`taskpgm.divergences.streaming`, which also takes predictions that do not fit in memory).
 
     jensen_shannon(np.log([[[0.5, 0.5]], [[1.0, 0.0]]]))        # two experts, one context, two tokens
 """
@@ -13,39 +14,49 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from taskpgm.divergences.streaming import (
+    ContextSlices,
+    check_shape,
+    check_totals,
+    checked_weights,
+    streamed_divergences,
+)
+from taskpgm.progress import Progress, silent
 from taskpgm.types import FloatArray, InputError, IntArray
 
 LN2 = float(np.log(2.0))
-NORMALISATION_TOLERANCE = 1e-3
 
 
 def jensen_shannon(log_probs: ArrayLike, weights: ArrayLike | None = None) -> FloatArray:
     """(n, n) Jensen-Shannon divergences in nats, each in [0, ln 2], with a zero diagonal.
 
     Args:
-        log_probs: (n, C, V) natural logarithms; -inf is probability 0. Each row is normalised in float64.
+        log_probs: (n, C, V) natural logarithms; -inf is probability 0. Each row is normalised.
         weights: (C,) context weights that are not negative, scaled here to sum 1; equal where not given.
 
     Raises:
         InputError: wrong shapes, NaN, or rows whose probabilities are more than 0.1 % away from summing to 1.
     """
-    from taskpgm.divergences.kernels import pairwise_divergence
+    check_shape(np.shape(log_probs))
+    contexts = np.shape(log_probs)[1]
+    together = np.zeros(contexts, dtype=np.int64)
+    return np.asarray(block_divergences(log_probs, _positive(weights, contexts), together)[0])
 
-    probabilities, w = normalised(log_probs, weights)
-    return np.asarray(pairwise_divergence(probabilities, w))
 
-
-def block_divergences(log_probs: ArrayLike, weights: ArrayLike, members: IntArray) -> FloatArray:
+def block_divergences(
+    log_probs: ArrayLike, weights: ArrayLike, members: IntArray, progress: Progress = silent
+) -> FloatArray:
     """(B, n, n) what each block of contexts adds to the Jensen-Shannon divergences, in nats.
 
     Args:
         log_probs, weights: as for `jensen_shannon`.
         members: (C,) the block of each context, from 0.
+        progress: told after each slice of the contexts.
     """
-    from taskpgm.divergences import kernels
-
-    probabilities, w = normalised(log_probs, weights)
-    return np.asarray(kernels.block_divergences(probabilities, w, members, int(members.max()) + 1))
+    check_shape(np.shape(log_probs))
+    contexts = np.shape(log_probs)[1]
+    slices = ContextSlices(log_probs, _positive(weights, contexts), members)
+    return streamed_divergences(slices, int(members.max()) + 1, contexts=contexts, progress=progress)
 
 
 def jensen_shannon_reference(log_probs: ArrayLike, weights: ArrayLike | None = None) -> FloatArray:
@@ -56,27 +67,29 @@ def jensen_shannon_reference(log_probs: ArrayLike, weights: ArrayLike | None = N
     for i in range(n):
         for j in range(n):
             p, q = probabilities[i], probabilities[j]
-            middle = 0.5 * (p + q)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                terms = np.where(p > 0, p * np.log(p / middle), 0.0) + np.where(q > 0, q * np.log(q / middle), 0.0)
-            divergence[i, j] = w @ (0.5 * terms.sum(axis=-1))
+            divergence[i, j] = w @ (0.5 * (_to_the_middle(p, q) + _to_the_middle(q, p)))
     return divergence
+
+
+def _to_the_middle(p: FloatArray, q: FloatArray) -> FloatArray:
+    """(C,) KL(p || (p + q) / 2). The quotient p / (p + q) cannot leave [0, 1], however small they are."""
+    share = np.divide(p, p + q, out=np.ones_like(p), where=p > 0.0)
+    return np.asarray((p * (np.log(share) + np.where(p > 0.0, LN2, 0.0))).sum(axis=-1))
 
 
 def normalised(log_probs: ArrayLike, weights: ArrayLike | None) -> tuple[FloatArray, FloatArray]:
     """((n, C, V) probabilities, (C,) weights), each of sum 1; see `jensen_shannon` for what is refused."""
     logs = np.asarray(log_probs)
-    if logs.ndim != 3 or 0 in logs.shape:
-        raise InputError(f"log_probs: expected (experts, contexts, tokens), none of them 0; found shape {logs.shape}.")
-    contexts = logs.shape[1]
-    w = np.full(contexts, 1.0) if weights is None else np.asarray(weights, dtype=np.float64)
-    if w.shape != (contexts,) or not np.all(np.isfinite(w)) or w.min() < 0.0 or w.sum() <= 0.0:
-        raise InputError(f"weights: expected {contexts} numbers that are not negative and not all 0.")
+    check_shape(logs.shape)
+    w = _positive(weights, logs.shape[1])
     probabilities = np.exp(logs, dtype=np.float64)
-    totals = probabilities.sum(axis=-1, keepdims=True)
-    wrong = ~(np.abs(totals - 1.0) <= NORMALISATION_TOLERANCE)
-    if wrong.any():
-        expert, context, _ = np.argwhere(wrong)[0]
-        total = totals[expert, context, 0]
-        raise InputError(f"log_probs[{expert}, {context}]: the probabilities sum to {total:.6g}, not to 1.")
-    return probabilities / totals, w / w.sum()
+    totals = probabilities.sum(axis=-1)
+    check_totals(totals, np.arange(logs.shape[1]))
+    return probabilities / totals[:, :, None], w / w.sum()
+
+
+def _positive(weights: ArrayLike | None, contexts: int) -> FloatArray:
+    w = checked_weights(weights, contexts)
+    if w.sum() <= 0.0:
+        raise InputError(f"weights: expected {contexts} numbers that are not negative and not all 0.")
+    return w

@@ -1,0 +1,273 @@
+"""Jensen-Shannon divergences of predictions that never need to be in memory together.
+
+    sums = DivergenceSums(experts=1000, blocks=16)
+    for batch in batches:               # (n, C_b, V) log-probabilities of a few contexts, from disk or from the models
+        sums.add(batch)
+    sums.divergence                     # (blocks, n, n)
+
+Memory beyond the batch itself, in bytes, for n experts, B blocks, t threads and W = V rounded up to a multiple of 64:
+
+    8 n^2 (B + max(5, t, min(P, 64e6 / (8 n^2)))) + t a (n + 2) W,      P <= 16 + B pieces of a batch,
+
+with a = 4 or 8 the bytes of the arithmetic. The first EXACT_WORK logarithms are computed in float64 (to 1e-13); a sum
+with more work goes on in float32, with an error of at most ROUNDING. A matrix of divergences must be of negative type,
+or similarities made from it are not positive semidefinite (Vedaldi & Zisserman 2012). Where float32 cannot show that
+with a margin, as when experts are nearly equal, `streamed_divergences` reads the batches once more in float64.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from taskpgm.progress import Progress, silent
+from taskpgm.types import FloatArray, InputError, IntArray
+
+NORMALISATION_TOLERANCE = 1e-3
+EXACT_WORK = 2**23
+"""Logarithms that are computed in float64 whatever follows: a hundredth of a second's work."""
+ROUNDING = 3e-7
+"""Nats by which float32 arithmetic can move a divergence."""
+PIECES = 16
+WAVE_MEMORY = 64e6
+SLICE_WORK = 2**33
+Arithmetic: TypeAlias = Literal["float32", "float64"]
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What all experts predict on some contexts.
+
+    log_probs: (n, C, V) natural logarithms, rows of sum 1 in probability. contexts: which of the C are meant, all
+    where None; k of them. weights: (k,) not negative, 1 each where None. members: (k,) the block of each, 0 where None.
+    """
+
+    log_probs: ArrayLike
+    weights: ArrayLike | None = None
+    members: ArrayLike | None = None
+    contexts: IntArray | None = None
+
+
+class DivergenceSums:
+    """Weighted sums of the divergences between all experts, by blocks of contexts, to which batches are added.
+
+    divergence: (blocks, n, n) nats, not yet divided by the weight: the sum of the weights of all contexts so far.
+    rounded: whether a part of it was computed in float32. arithmetic: of everything; chosen by the work where None.
+    """
+
+    def __init__(self, experts: int, blocks: int = 1, arithmetic: Arithmetic | None = None) -> None:
+        self.divergence: FloatArray = np.zeros((blocks, experts, experts))
+        self.weight = 0.0
+        self.rounded = False
+        self.arithmetic = arithmetic
+        self._work = 0
+
+    def add(self, batch: Batch) -> None:
+        """Add a batch's contexts.
+
+        Raises:
+            InputError: wrong shapes, weights or blocks, NaN, or rows that are more than 0.1 % away from sum 1.
+        """
+        blocks, n, _ = self.divergence.shape
+        logs, contexts = _readable(batch, n)
+        weights = checked_weights(batch.weights, len(contexts))
+        members = _checked_members(batch.members, len(contexts), blocks)
+        self._work += n * (n + 1) // 2 * len(contexts) * logs.shape[2]
+        exact = self.arithmetic == "float64" or (self.arithmetic is None and self._work <= EXACT_WORK)
+        self.rounded = self.rounded or not exact
+        order = np.argsort(members, kind="stable")
+        dtype = np.dtype(np.float64 if exact else np.float32)
+        self._add_sorted(logs, contexts[order], weights[order], members[order], dtype)
+        self.weight += float(weights.sum())
+
+    def _add_sorted(
+        self, logs: NDArray[Any], contexts: IntArray, weights: FloatArray, members: IntArray, dtype: np.dtype[Any]
+    ) -> None:
+        """Piece after piece, in the same order for any number of threads; `members` rise."""
+        n, threads = len(logs), available_threads()
+        starts = _piece_starts(members)
+        wave = max(threads, min(len(starts) - 1, int(WAVE_MEMORY // (8 * n * n))))
+        work = _Work(logs, contexts, weights, np.empty((n, len(contexts))), dtype)
+        with ThreadPoolExecutor(threads) as pool:
+            for low in range(0, len(starts) - 1, wave):
+                part = starts[low : low + wave + 1]
+                for start, divergence in zip(part, work.run(part, threads, pool), strict=False):
+                    self.divergence[members[start]] += divergence
+        check_totals(work.totals, contexts)
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """A batch on its way through the kernel."""
+
+    logs: NDArray[Any]
+    contexts: IntArray
+    weights: FloatArray
+    totals: FloatArray
+    dtype: np.dtype[Any]
+
+    def run(self, starts: IntArray, threads: int, pool: ThreadPoolExecutor) -> FloatArray:
+        """(p, n, n) the divergences of the p pieces that begin at `starts`; the last start is their end."""
+        from taskpgm.divergences.kernels import PAD, add_pieces
+
+        n, _, vocabulary = self.logs.shape
+        pieces = len(starts) - 1
+        out = np.empty((pieces, n, n))
+        room = list(np.empty((min(threads, pieces), n + 2, -(-vocabulary // PAD) * PAD), self.dtype))
+
+        def run(low: int, high: int) -> None:
+            scaled = room.pop()
+            part = starts[low : high + 1]
+            add_pieces(self.logs, self.contexts, self.weights, part, scaled, self.totals, out[low:high])
+            room.append(scaled)
+
+        cuts = np.unique(np.linspace(0, pieces, min(pieces, 8 * threads) + 1).astype(np.int64)).tolist()
+        if threads == 1 or len(cuts) == 2:
+            run(0, pieces)
+        else:
+            list(pool.map(run, cuts[:-1], cuts[1:]))
+        return out
+
+
+def streamed_divergences(
+    batches: Iterable[Batch], blocks: int = 1, *, contexts: int = 0, progress: Progress = silent
+) -> FloatArray:
+    """(blocks, n, n) what each block of contexts adds to the weighted mean Jensen-Shannon divergences, in nats.
+
+    Args:
+        batches: of the same experts, at least one. What can be iterated over again (a list, say, or an object whose
+            __iter__ opens files or runs the models anew) is read a second time where float32 is not precise enough; an
+            iterator is not, and a warning tells that the similarities may be indefinite by ROUNDING.
+        blocks: how many there are.
+        contexts, progress: how many contexts there will be, for the progress that is reported after each batch.
+
+    Raises:
+        InputError: no batch, a batch that does not fit (see `DivergenceSums.add`), or no weight at all.
+    """
+    sums = _summed(batches, blocks, None, contexts, progress)
+    if sums.rounded and not of_negative_type(sums.divergence.sum(axis=0), sums.weight * ROUNDING):
+        if iter(batches) is batches:
+            warnings.warn(
+                f"float32 leaves divergences with an error of {ROUNDING:g} nats, too much to show that similarities are"
+                " positive semidefinite: give a list of batches, which can be read again, for float64.",
+                stacklevel=2,
+            )
+        else:
+            sums = _summed(batches, blocks, "float64", contexts, progress)
+    sums.divergence /= sums.weight
+    return sums.divergence
+
+
+def _summed(
+    batches: Iterable[Batch], blocks: int, arithmetic: Arithmetic | None, contexts: int, progress: Progress
+) -> DivergenceSums:
+    sums, done = None, 0
+    for batch in batches:
+        if sums is None:
+            sums = DivergenceSums(len(np.asanyarray(batch.log_probs)), blocks, arithmetic)
+        sums.add(batch)
+        done += np.shape(batch.log_probs)[1] if batch.contexts is None else len(batch.contexts)
+        progress("divergences", done, max(contexts, done), "in float64" if arithmetic else f"{done} contexts")
+    if sums is None or sums.weight <= 0.0:
+        raise InputError("no contexts with a positive weight: there is nothing to take divergences of.")
+    return sums
+
+
+@dataclass(frozen=True, eq=False)
+class ContextSlices:
+    """(n, C, V) log-probabilities, in memory or memory-mapped, as batches of contexts, block after block."""
+
+    log_probs: ArrayLike
+    weights: FloatArray
+    members: IntArray
+
+    def __iter__(self) -> Iterator[Batch]:
+        order = np.argsort(self.members, kind="stable")
+        n, contexts, vocabulary = np.shape(self.log_probs)
+        for part in np.array_split(order, min(contexts, 1 + n * n * contexts * vocabulary // (2 * SLICE_WORK))):
+            yield Batch(self.log_probs, self.weights[part], self.members[part], part)
+
+
+def of_negative_type(divergence: FloatArray, error: float) -> bool:
+    """Whether v'Jv <= 0 for all v of sum 0, for the true J when each entry of this one is wrong by at most `error`.
+
+    The errors of different pairs are independent roundings, and a symmetric matrix of such has no eigenvalue beyond
+    2 sqrt(n) times their size (Wigner 1958): -v'Jv must be that much above 0. In the basis e_i - e_n it is the form
+    J_in + J_nj - J_ij, and |v|^2 is y'(I + 11')y.
+    """
+    last = divergence[:-1, -1]
+    form = last[:, None] + last[None, :] - divergence[:-1, :-1]
+    margin = 2.0 * np.sqrt(len(divergence)) * error
+    try:
+        np.linalg.cholesky(form - margin * (np.eye(len(last)) + 1.0))
+    except np.linalg.LinAlgError:
+        return False
+    return True
+
+
+def available_threads() -> int:
+    """NUMBA_NUM_THREADS where it is set, else the processors that this process may use."""
+    import numba
+
+    return int(numba.config.NUMBA_NUM_THREADS)
+
+
+def checked_weights(weights: ArrayLike | None, contexts: int) -> FloatArray:
+    """(C,) float64 context weights; 1 each where None."""
+    w = np.full(contexts, 1.0) if weights is None else np.asarray(weights, dtype=np.float64)
+    if w.shape != (contexts,) or not np.all(np.isfinite(w)) or w.min() < 0.0:
+        raise InputError(f"weights: expected {contexts} numbers that are not negative and not all 0.")
+    return w
+
+
+def check_shape(shape: tuple[int, ...]) -> None:
+    if len(shape) != 3 or 0 in shape:
+        raise InputError(f"log_probs: expected (experts, contexts, tokens), none of them 0; found shape {shape}.")
+
+
+def _readable(batch: Batch, experts: int) -> tuple[NDArray[Any], IntArray]:
+    """(log-probabilities as the kernel reads them, which contexts of theirs): copied only where they must be."""
+    logs = np.asarray(batch.log_probs)
+    check_shape(logs.shape)
+    if len(logs) != experts:
+        raise InputError(f"log_probs: a batch of {len(logs)} experts among batches of {experts}.")
+    contexts = np.arange(logs.shape[1]) if batch.contexts is None else np.asarray(batch.contexts, dtype=np.int64)
+    if len(contexts) == 0 or contexts.min() < 0 or contexts.max() >= logs.shape[1]:
+        raise InputError(f"contexts: expected some of those of the batch's log_probs, 0 to {logs.shape[1] - 1}.")
+    if logs.dtype not in (np.float32, np.float64) or not logs.flags.c_contiguous:
+        kept = logs[:, contexts]
+        single = kept.dtype in (np.float16, np.float32)
+        logs, contexts = np.ascontiguousarray(kept, np.float32 if single else np.float64), np.arange(len(contexts))
+    view = logs.view()
+    view.setflags(write=False)  # one type for the compiler
+    return view, contexts
+
+
+def _checked_members(members: ArrayLike | None, contexts: int, blocks: int) -> IntArray:
+    found = np.zeros(contexts, dtype=np.int64) if members is None else np.asarray(members, dtype=np.int64)
+    if found.shape != (contexts,) or found.min() < 0 or found.max() >= blocks:
+        raise InputError(f"members: expected {contexts} numbers of blocks, from 0 to {blocks - 1}.")
+    return found
+
+
+def _piece_starts(members: IntArray) -> IntArray:
+    """Where pieces begin, and where the last ends: parts of one block, of at most a sixteenth of the contexts."""
+    edges = [0, *(np.flatnonzero(np.diff(members)) + 1).tolist(), len(members)]
+    longest = -(-len(members) // PIECES)
+    return np.array([start for low, high in pairwise(edges) for start in range(low, high, longest)] + [len(members)])
+
+
+def check_totals(totals: FloatArray, contexts: IntArray) -> None:
+    """Refuse (n, k) sums of probabilities, of these contexts, that are not 1."""
+    wrong = ~(np.abs(totals - 1.0) <= NORMALISATION_TOLERANCE)
+    if wrong.any():
+        expert, place = np.argwhere(wrong)[0]
+        where, total = f"log_probs[{expert}, {contexts[place]}]", totals[expert, place]
+        raise InputError(f"{where}: the probabilities sum to {total:.6g}, not to 1.")
