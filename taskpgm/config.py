@@ -177,16 +177,22 @@ class MeasureSettings(Settings):
     """Also keep the losses along the run, after the shares of its steps in training.snapshots."""
 
 
-class EnergySettings(Settings):
-    """The energy. kind: "pairwise" (utilities and similarities) or "coverage" (learning curves and transfer).
+ONLY_OF = {
+    "coverage": ("curves",),
+    "pairwise": ("similarity", "kappa", "utility", "supplied", "lam", "beta", "rho", "choose"),
+}
 
-    Of a pairwise energy beta is balanced against redundancy by rho where it is neither given nor chosen. tau pulls to
-    the prior:
-    0 where a pairwise energy does not give it, 0.05 for coverage. target_weights say what coverage, forecasts and the
-    utility heldout_gain care about; not given, every family of tasks (heldout_gain: every task) counts the same.
+
+class EnergySettings(Settings):
+    """The energy. kind: "coverage" (learning curves and transfer) or "pairwise" (utilities and similarities).
+
+    tau pulls to the prior: 0.05 for coverage, 0 where a pairwise energy does not give it. target_weights say what
+    coverage, forecasts and the utility heldout_gain care about; not given, every family of tasks (heldout_gain: every
+    task) counts the same. Of a pairwise energy beta is balanced against redundancy by rho where it is neither given nor
+    chosen.
     """
 
-    kind: Literal["pairwise", "coverage"] = "pairwise"
+    kind: Literal["coverage", "pairwise"] = "coverage"
     curves: Literal["posterior", "least_squares", "envelope"] = "posterior"
     similarity: Literal["exponential", "linear"] = "exponential"
     kappa: float = Field(default=10.0, gt=0.0)
@@ -201,13 +207,22 @@ class EnergySettings(Settings):
     prior: dict[str, Annotated[float, Field(gt=0.0)]] | None = None
 
     @model_validator(mode="after")
+    def _of_one_kind(self) -> EnergySettings:
+        other = "pairwise" if self.kind == "coverage" else "coverage"
+        defaults = type(self).model_fields
+        foreign = [name for name in ONLY_OF[other] if getattr(self, name) != defaults[name].default]
+        if foreign:
+            raise ValueError(f"{foreign[0]} belongs to kind: {other}; add that, or leave {foreign[0]} out")
+        return self
+
+    @model_validator(mode="after")
     def _consistent(self) -> EnergySettings:
         if (self.utility == "supplied") != (self.supplied is not None):
             raise ValueError("utility: supplied needs supplied: {task: value, ...}, and only it takes them")
         if self.target_weights is not None and self.utility != "heldout_gain" and self.kind != "coverage":
             raise ValueError("target_weights are only used by kind: coverage, and by utility: heldout_gain")
-        if self.choose is not None and (self.kind == "coverage" or self.beta is not None):
-            raise ValueError("choose chooses the beta of kind: pairwise; leave beta out")
+        if self.choose is not None and self.beta is not None:
+            raise ValueError("choose chooses beta; leave beta out")
         if self.choose is not None and self.choose.nearest_prior is not None and self.tau:
             raise ValueError("choose: nearest_prior minimises the divergence from the prior alone; leave tau out")
         return self
