@@ -34,7 +34,7 @@ MEASURED = 2.0  # standard deviations of a measured loss
 class Forecast:
     """Predicted losses of a mixture under a budget.
 
-    network: with that budget. mixture: (n,). start: (n,) losses without any training.
+    network: with that budget. mixture: (n,). start: (n,) losses of tasks that a run of this length leaves out.
     """
 
     network: CoverageNetwork
@@ -47,8 +47,8 @@ class Forecast:
 
     @cached_property
     def start(self) -> FloatArray:
-        """(n,) expected losses without any exposure, nats per target token."""
-        return readonly(self.network.curves.losses(np.zeros(len(self.network))), np.float64)
+        """(n,) expected losses without any exposure, which others make worse than the base model's, nats a token."""
+        return readonly(self.network.losses(np.zeros(len(self.network))), np.float64)
 
     @cached_property
     def losses(self) -> FloatArray:

@@ -109,10 +109,10 @@ def _columns(mixture: Mixture) -> tuple[tuple[str, ...], str, list[tuple[str, ..
     helpers = most_alike(network.names, network.transfer.T)
     lines = zip(told.start, told.losses, told.interval, helpers, strict=True)
     cells: list[tuple[str, ...]] = [
-        (f"{start:.3f}", f"{loss:.3f}", f"{low:.2f} to {high:.2f}", f"{other} ({worth:.2f})")
+        (f"{start:.2f}", f"{loss:.2f}", f"{low:.2f} to {high:.2f}", f"{other} ({worth:.2f})" if worth >= 0.005 else "")
         for start, loss, (low, high), (other, worth) in lines
     ]
-    return ("untrained", "forecast", "95 %"), "learns most from", cells
+    return ("left out", "forecast", "95 %"), "learns from", cells
 
 
 def _interval(uncertainty: Mapping[str, Any], name: str) -> str:

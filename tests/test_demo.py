@@ -22,16 +22,18 @@ def test_interchangeable_tasks_share_one_tasks_place(demo: tuple[Path, str]) -> 
     assert min(mixture.weights.values()) >= 0.2 / 14
 
 
-def test_the_networks_couplings_show_the_planted_families(demo: tuple[Path, str]) -> None:
-    network = tp.Mixture.from_json(demo[0] / "mixture.json").network
+def test_couplings_show_the_planted_families(demo: tuple[Path, str]) -> None:
+    """Both what examples count for other tasks, and how alike the experts' predictions are."""
+    mixture = tp.Mixture.from_json(demo[0] / "mixture.json")
+    network = mixture.network
+    assert isinstance(network, tp.CoverageNetwork)
     index = {name: i for i, name in enumerate(network.names)}
     copies = [index[name] for name in COPIES]
-    within = network.similarity[np.ix_(copies, copies)][~np.eye(4, dtype=bool)]
     others = [i for i in range(14) if i not in copies]
-    assert within.min() > 2.0 * network.similarity[np.ix_(copies, others)].max()
-    assert network.similarity[index["uppr"]].argsort()[-2] == index["caps"]
-    assert network.utility[index["nois"]] == 0.0
-    assert network.utility[index["copy"]] > network.utility[index["addn"]]
+    for coupling in (network.transfer, np.exp(-10.0 * np.array(mixture.details["divergence"]))):
+        within = coupling[np.ix_(copies, copies)][~np.eye(4, dtype=bool)]
+        assert within.min() > 2.0 * coupling[np.ix_(copies, others)].max()
+        assert coupling[index["uppr"]].argsort()[-2] == index["caps"]
 
 
 def test_the_base_model_is_small_and_loads_with_its_tokenizer(demo: tuple[Path, str]) -> None:

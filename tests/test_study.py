@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from scripts import benchmark
 
-from taskpgm.study import STUDIED_STEPS, STUDY_FILE, studied, study_line
+from taskpgm.study import DEFAULT_MIXTURE, STUDIED_STEPS, STUDY_FILE, studied, study_line
 from taskpgm.suite import SUITES
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results" / "mixtures"
@@ -18,7 +18,7 @@ RESULTS = Path(__file__).parents[1] / "benchmarks" / "results" / "mixtures"
 
 def test_the_summary_is_what_the_record_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = tmp_path / "study.json"
-    monkeypatch.setattr(sys, "argv", ["mixtures.py", "summary", str(RESULTS / "study.jsonl"), "--to", str(made)])
+    monkeypatch.setattr(sys, "argv", ["mixtures.py", "summary", str(RESULTS / "confirmation.jsonl"), "--to", str(made)])
     benchmark("mixtures").main()
     kept = json.loads((resources.files("taskpgm") / STUDY_FILE).read_text(encoding="utf-8"))
     again = json.loads(made.read_text())
@@ -30,25 +30,43 @@ def test_the_summary_is_what_the_record_says(tmp_path: Path, monkeypatch: pytest
         assert row["seeds"] == other["seeds"]
 
 
-def test_the_record_is_whole_and_paired() -> None:
-    records = [json.loads(line) for line in (RESULTS / "study.jsonl").read_text().splitlines()]
+@pytest.mark.parametrize(("name", "seeds", "mixtures"), [("study", 10, 15), ("confirmation", 15, 9)])
+def test_the_record_is_whole_and_paired(name: str, seeds: int, mixtures: int) -> None:
+    records = [json.loads(line) for line in (RESULTS / f"{name}.jsonl").read_text().splitlines()]
     assert {record["suite"] for record in records} == set(SUITES)
+    assert len(records) == 3 * seeds
     for record in records:
         for steps in (125, 250):
-            mixtures = [run["mixture"] for run in record["runs"] if run["steps"] == steps]
-            assert len(set(mixtures)) == len(mixtures) == 15
-            assert "uniform" in mixtures
+            found = [run["mixture"] for run in record["runs"] if run["steps"] == steps]
+            assert len(set(found)) == len(found) == mixtures
+            assert "uniform" in found
         assert all("error" not in run for run in record["runs"])
 
 
-def test_the_report_has_a_row_for_every_mixture(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("command", "record", "shown"),
+    [
+        ("report", "study", "REPORT.md"),
+        ("report", "confirmation", "CONFIRMATION_REPORT.md"),
+        ("confirmation", "confirmation", "CONFIRMED.md"),
+    ],
+)
+def test_reports_are_what_the_records_say(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str, record: str, shown: str
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["mixtures.py", "report", str(RESULTS / "study.jsonl")])
+    monkeypatch.setattr(sys, "argv", ["mixtures.py", command, str(RESULTS / f"{record}.jsonl")])
     benchmark("mixtures").main()
     printed = capsys.readouterr().out
-    assert printed.count("| coverage |") == printed.count("| pairwise-careful |") == 6
-    assert printed == (RESULTS / "REPORT.md").read_text()
+    assert printed.count("| pairwise-careful |") == 6
+    assert printed == (RESULTS / shown).read_text()
+
+
+def test_the_default_is_what_the_confirmation_s_rule_says() -> None:
+    """CONFIRMATION.md: all 18 corrected intervals below zero, and the lower mean in at least four cells of six."""
+    printed = (RESULTS / "CONFIRMED.md").read_text()
+    assert f"intervals: {DEFAULT_MIXTURE} 18," in printed
+    lower = int(printed.split(f"{DEFAULT_MIXTURE} has the lower mean in ")[1].split()[0])
+    assert lower >= 4
 
 
 def test_the_readme_shows_the_summary() -> None:

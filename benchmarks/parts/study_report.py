@@ -53,14 +53,14 @@ def summary(arguments: argparse.Namespace) -> None:
 
 
 SHOWN = {
-    "pairwise-careful": "pairwise energy (the default)",
-    "coverage-families": "coverage energy",
-    "coverage": "coverage, every task alike",
-    "pairwise-literal": "raw similarities, no floor",
+    "coverage-families": "coverage energy (the default)",
+    "pairwise-careful": "pairwise energy",
+    "pairwise-pmi": "pairwise, gain as similarity",
+    "capacity": "capacity",
     "temperature-2": "square root of size",
     "proportional": "size-proportional",
     "mixmin": "MixMin",
-    "uniform-again": "uniform, another order",
+    "pairwise-literal": "raw similarities, no floor",
 }
 
 
