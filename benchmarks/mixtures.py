@@ -1,12 +1,13 @@
 """Does a mixture help? Every mixture rule on every embedded suite, at equal budget, on seeds no default was tuned on.
 
-    python benchmarks/mixtures.py run --out runs/study --seeds 100-109 --steps 125 250 --jobs 2
-    python benchmarks/mixtures.py run --out runs/study --seeds 200-214 --mixtures uniform coverage-families
+    python benchmarks/mixtures.py run --out runs/study --seeds 100-109 --jobs 2
+    python benchmarks/mixtures.py run --out runs/study --seeds 200-214 --mixtures confirmation
     python benchmarks/mixtures.py run --out runs/study --seeds 200-205 --steps 125 --mixtures ablations
-    python benchmarks/mixtures.py collect --out runs/study --to benchmarks/results/mixtures/study.jsonl
+    python benchmarks/mixtures.py run --out runs/study --seeds 200-207 --steps 500 --mixtures long
+    python benchmarks/mixtures.py collect --out runs/study --mixtures confirmation --to confirmation.jsonl
     python benchmarks/mixtures.py confirmation benchmarks/results/mixtures/confirmation.jsonl
-    python benchmarks/mixtures.py report benchmarks/results/mixtures/study.jsonl
-    python benchmarks/mixtures.py summary benchmarks/results/mixtures/study.jsonl --to taskpgm/study.json
+    python benchmarks/mixtures.py report benchmarks/results/mixtures/confirmation.jsonl
+    python benchmarks/mixtures.py summary benchmarks/results/mixtures/confirmation.jsonl --to taskpgm/study.json
     python benchmarks/mixtures.py table taskpgm/study.json
 
 What is compared, and how, was written down before the first runs: benchmarks/results/mixtures/PLAN.md and
@@ -27,7 +28,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from parts.studied_mixtures import ABLATED, AGAIN, EVERY, STANDARD, Bench, mixtures
+from parts.studied_mixtures import ABLATED, AGAIN, CONFIRMATION, EVERY, STANDARD, Bench, mixtures
 from parts.study_report import confirmation, print_table, report, summary
 
 from taskpgm.forecasting import Forecast
@@ -36,6 +37,13 @@ from taskpgm.storage import canonical_json, read_json, versions, write_atomic
 Array = NDArray[np.float64]
 Record = dict[str, Any]
 
+SETS = {
+    "standard": STANDARD,
+    "confirmation": CONFIRMATION,
+    "long": ("uniform", "proportional", "temperature-2", "pairwise-careful", "coverage-families"),
+    "ablations": ("uniform", "coverage-families", "pairwise-careful", *ABLATED),
+    "all": EVERY,
+}
 NULL_SEED = 10_000  # added to a seed: another order of examples, for uniform against itself
 
 # ------------------------------------------------------------------------------------------------------ one suite, seed
@@ -87,9 +95,7 @@ def final_run(bench: Bench, name: str, shares: Array | None, forecast: Forecast 
 def run(arguments: argparse.Namespace) -> None:
     first, _, last = arguments.seeds.partition("-")
     seeds = range(int(first), int(last or first) + 1)
-    wanted = {"standard": STANDARD, "ablations": ABLATED, "all": EVERY}.get(arguments.mixtures[0], arguments.mixtures)
-    if unknown := [name for name in wanted if name not in EVERY]:
-        sys.exit(f"error: --mixtures {unknown[0]}: take standard, ablations, all, or some of {', '.join(EVERY)}.")
+    wanted = named(arguments.mixtures)
     items = [(suite, seed) for seed in seeds for suite in arguments.suites]
     todo = [item for item in items if any(missing(arguments.out, *item, k, wanted) for k in arguments.steps)]
     print(f"{len(items) - len(todo)} of {len(items)} were done before", flush=True)
@@ -128,15 +134,30 @@ def record_path(out: Path, suite: str, seed: int, steps: int) -> Path:
 
 
 def collect(arguments: argparse.Namespace) -> None:
+    """Of the seeds that have all of the mixtures that are asked for, at all of the budgets that are."""
+    wanted = named(arguments.mixtures)
     by_item: dict[tuple[str, int], Record] = {}
-    for path in sorted((arguments.out / "records").glob("*.json")):
-        record = read_json(path)
-        found = by_item.setdefault((record["suite"], record["seed"]), record)
-        if found is not record:
-            found["runs"] = sorted([*found["runs"], *record["runs"]], key=lambda each: int(each["steps"]))
-    lines = [canonical_json(rounded(by_item[item])) + "\n" for item in sorted(by_item)]
+    for steps in arguments.steps:
+        for path in sorted((arguments.out / "records").glob(f"*-{steps}.json")):
+            record = read_json(path)
+            record["runs"] = [run for run in record["runs"] if run["mixture"] in wanted]
+            if len(record["runs"]) == len(wanted):
+                found = by_item.setdefault((record["suite"], record["seed"]), {**record, "runs": []})
+                found["runs"] += record["runs"]
+    whole = len(wanted) * len(arguments.steps)
+    lines = [
+        canonical_json(rounded(by_item[item])) + "\n" for item in sorted(by_item) if len(by_item[item]["runs"]) == whole
+    ]
     write_atomic(arguments.to, "".join(lines).encode())
     print(f"{len(lines)} records in {arguments.to}")
+
+
+def named(asked: Sequence[str]) -> Sequence[str]:
+    """The mixtures of the command line, which may name some together."""
+    wanted = SETS.get(asked[0], asked)
+    if unknown := [name for name in wanted if name not in EVERY]:
+        sys.exit(f"error: --mixtures {unknown[0]}: take {', '.join(SETS)}, or some of {', '.join(EVERY)}.")
+    return wanted
 
 
 def rounded(value: Any) -> Any:
@@ -155,16 +176,16 @@ def main() -> None:
     runner.add_argument("--out", type=Path, default=Path("runs/study"))
     runner.add_argument("--seeds", default="100-109", help="a range, or one seed")
     runner.add_argument("--suites", nargs="+", default=["easy-redundant", "hard-redundant", "interacting"])
-    runner.add_argument("--steps", nargs="+", type=int, default=[125, 250], help="lengths of the final run")
     runner.add_argument("--jobs", type=int, default=2)
-    runner.add_argument(
-        "--mixtures", nargs="+", default=["standard"], metavar="NAME", help="standard, ablations, all, or their names"
-    )
     runner.set_defaults(command=run)
+    choices = f"{', '.join(SETS)}, or names"
     collector = commands.add_parser("collect", help="one JSON line for each suite and seed")
     collector.add_argument("--out", type=Path, default=Path("runs/study"))
     collector.add_argument("--to", type=Path, required=True)
     collector.set_defaults(command=collect)
+    for parts in (runner, collector):
+        parts.add_argument("--steps", nargs="+", type=int, default=[125, 250], help="lengths of the final run")
+        parts.add_argument("--mixtures", nargs="+", default=["standard"], metavar="NAME", help=choices)
     reporter = commands.add_parser("report", help="tables from the record")
     reporter.add_argument("record", type=Path)
     reporter.set_defaults(command=report)
@@ -184,4 +205,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

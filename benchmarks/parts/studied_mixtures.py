@@ -64,6 +64,17 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "coverage-families-other-experts": {"other": True},
 }
 PROBES = {f"pairwise-careful-probes-{count}": count for count in (4, 8, 16)}
+CONFIRMATION = (
+    "uniform",
+    "proportional",
+    "temperature-2",
+    "pairwise-careful",
+    "pairwise-pmi",
+    "pairwise-literal",
+    "mixmin",
+    "capacity",
+    "coverage-families",
+)
 STANDARD = (*BASELINES, *COVERAGE, AGAIN)
 ABLATED = (*ABLATIONS, *PROBES)
 EVERY = (*BASELINES, *MORE_BASELINES, *COVERAGE, *ABLATED, AGAIN)
