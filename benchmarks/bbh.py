@@ -1,10 +1,12 @@
 """The whole way on the BIG-Bench-Hard files with a model of about a million parameters made on the spot.
 
     python benchmarks/bbh.py path/to/bbh --out runs/bbh
+    python benchmarks/bbh.py path/to/bbh --out runs/bbh --evaluate 160 --seeds 3
 
 Trains a byte-level BPE tokenizer and a small Llama on the training parts of the files, writes a configuration, calls
-`taskpgm run` on it twice, and prints one JSON line with the times. The numbers say that the path works and how long it
-takes; a model of this size solves none of the tasks.
+`taskpgm run` on it twice, and prints one JSON line with the times. With --evaluate the base is then trained for so many
+steps on the mixture, and on uniform, square-root and size-proportional ones, and compared. The numbers say that the
+path works, how long it takes, and which mixture such a model learns more from; it solves none of the tasks.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from taskpgm.types import TaskSet
 
 VOCABULARY = 2048
 WINDOW = 1024
+BATCH = 8
 PRETRAINING = TrainingSettings(steps=150, batch_size=8, learning_rate=3e-3, warmup_steps=15)
 
 
@@ -70,14 +73,17 @@ def build_model(tasks: TaskSet, directory: Path) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def write_config(files: Path, model: Path, path: Path, steps: int, probes: int) -> None:
+def write_config(files: Path, model: Path, path: Path, steps: int, probes: int, final: int | None) -> None:
     """The run's configuration; everything not named here is the default."""
-    config = {
+    config: dict[str, object] = {
         "tasks": [str(files / "*.json")],
         "model": {"name": str(model)},
-        "training": {"steps": steps, "batch_size": 8, "learning_rate": 1e-3, "warmup_steps": 5},
+        "training": {"steps": steps, "batch_size": BATCH, "learning_rate": 1e-3, "warmup_steps": 5},
         "probes": {"per_task": probes, "top_k": 256},
     }
+    if final is not None:
+        config["mixture"] = {"unit": "examples", "budget": final * BATCH}
+        config["evaluation"] = {"steps": final, "eval_per_task": 32, "batch_size": 16}
     path.write_text(yaml.safe_dump(config, sort_keys=False))
 
 
@@ -87,6 +93,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/bbh"))
     parser.add_argument("--steps", type=int, default=40, help="training steps of each expert")
     parser.add_argument("--probes", type=int, default=8, help="probes per task")
+    parser.add_argument("--evaluate", type=int, metavar="STEPS", help="compare mixtures in final runs of so many steps")
+    parser.add_argument("--seeds", type=int, default=3, help="orders of the examples that are compared")
     options = parser.parse_args()
     out, started = options.out.resolve(), time.perf_counter()
     tasks = load_tasks([options.files.resolve() / "*.json"])
@@ -97,11 +105,14 @@ def main() -> None:
             record["parameters"] = build_model(tasks, folder)
     record["model_seconds"] = round(time.perf_counter() - started, 1)
     config = out / "config.yaml"
-    write_config(options.files.resolve(), model, config, options.steps, options.probes)
+    write_config(options.files.resolve(), model, config, options.steps, options.probes, options.evaluate)
     for run in ("first", "second"):
         started = time.perf_counter()
         subprocess.run([sys.executable, "-m", "taskpgm", "run", str(config), "--out", str(out / "run")], check=True)
         record[f"{run}_run_seconds"] = round(time.perf_counter() - started, 1)
+    if options.evaluate is not None:
+        asked = ["--seeds", str(options.seeds), "--out", str(out / "run")]
+        subprocess.run([sys.executable, "-m", "taskpgm", "evaluate", str(config), *asked], check=True)
     print(json.dumps(record))
 
 
