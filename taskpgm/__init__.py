@@ -20,7 +20,14 @@ if TYPE_CHECKING:
     from taskpgm.coverage import CoverageNetwork
     from taskpgm.curvature import convexity, projected, shifted
     from taskpgm.curves import diagnose, fit_curves
-    from taskpgm.divergences import jensen_shannon
+    from taskpgm.divergences import (
+        Hellinger,
+        JensenShannon,
+        KullbackLeibler,
+        RenyiJensen,
+        TotalVariation,
+        jensen_shannon,
+    )
     from taskpgm.exact import exact_certificate
     from taskpgm.exact_path import TradeOff, trade_off
     from taskpgm.experts import train_experts
@@ -65,7 +72,14 @@ _HOME = {
     "coverage": ("CoverageNetwork",),
     "curvature": ("convexity", "projected", "shifted"),
     "curves": ("diagnose", "fit_curves"),
-    "divergences": ("jensen_shannon",),
+    "divergences": (
+        "Hellinger",
+        "JensenShannon",
+        "KullbackLeibler",
+        "RenyiJensen",
+        "TotalVariation",
+        "jensen_shannon",
+    ),
     "exact": ("exact_certificate",),
     "exact_path": ("TradeOff", "trade_off"),
     "experts": ("train_experts",),
@@ -116,7 +130,10 @@ __all__ = [
     "FactoredNetwork",
     "Group",
     "HeldoutGain",
+    "Hellinger",
     "InputError",
+    "JensenShannon",
+    "KullbackLeibler",
     "Learnability",
     "LearningCurves",
     "LinearSimilarity",
@@ -124,6 +141,7 @@ __all__ = [
     "Mixture",
     "PairwiseNetwork",
     "ProbeSettings",
+    "RenyiJensen",
     "Representativeness",
     "SimplexQP",
     "Solution",
@@ -132,6 +150,7 @@ __all__ = [
     "Supplied",
     "TaskNetwork",
     "TaskSource",
+    "TotalVariation",
     "TradeOff",
     "TrainingSettings",
     "TrustRegion",

@@ -3,8 +3,9 @@
     affinity = estimate_affinity(predictions)
     affinity.similarity[0, 1]           # exp(-10 J): how alike tasks 0 and 1 make a model behave
 
-Pooling a context's rare tokens into one bucket can only lower a divergence (data processing), and lowers it by at most
-1/2 (t_i + t_j) ln 2 with t the pooled masses: divergence_lower and divergence_upper enclose the exact value.
+Pooling a context's rare tokens into one bucket can only lower the Jensen-Shannon divergence (data processing), by at
+most 1/2 (t_i + t_j) ln 2 with t the pooled masses: divergence_lower and divergence_upper enclose the exact value. What
+is certain of another divergence its own file says (`taskpgm.divergences`).
 """
 
 from __future__ import annotations
@@ -14,25 +15,35 @@ from typing import TypeAlias
 
 import numpy as np
 
-from taskpgm.divergences import LN2, block_divergences
+from taskpgm.divergences import LN2, Divergence, JensenShannon
 from taskpgm.types import Affinity, Blocks, FloatArray, InputError, Predictions, readonly
 from taskpgm.utilities import Learnability, Utility, gain_matrix
 
 BLOCKS_PER_TASK = 32
+DEFAULT_DIVERGENCE = JensenShannon()
 BLOCK_MEMORY = 256e6  # bytes that the blocks' divergences may take
-STORAGE_ROUNDING = 1e-6
-"""Nats by which storing log-probabilities as float32 can move a divergence, with room to spare."""
 
 
 @dataclass(frozen=True)
 class LinearSimilarity:
-    """S = 1 - J / ln 2, in [0, 1]; positive semidefinite (Hein & Bousquet 2005)."""
+    """S = 1 - J / ln 2, in [0, 1]; positive semidefinite (Hein & Bousquet 2005).
+
+    largest: the largest value of the divergence, ln 2 for Jensen-Shannon; 1 for Hellinger and total variation.
+    """
+
+    largest: float = LN2
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.largest) and self.largest > 0.0):
+            raise InputError(
+                f"largest = {self.largest}: a linear similarity needs a bounded divergence; use an exponential one."
+            )
 
     def __str__(self) -> str:
         return "linear"
 
     def of(self, divergence: FloatArray) -> FloatArray:
-        return 1.0 - divergence / LN2
+        return 1.0 - divergence / self.largest
 
 
 @dataclass(frozen=True)
@@ -60,6 +71,7 @@ def estimate_affinity(
     *,
     utility: Utility | None = None,
     similarity: Similarity | None = None,
+    divergence: Divergence | None = None,
 ) -> Affinity:
     """Utilities, divergences with certified intervals, similarities and gains of all tasks.
 
@@ -67,15 +79,30 @@ def estimate_affinity(
         predictions: of every expert on the same contexts.
         utility: the rule for u; learnability where not given.
         similarity: the rule for S from J; exp(-10 J) where not given.
+        divergence: the rule for J (see `taskpgm.divergences`); Jensen-Shannon where not given.
 
     Raises:
-        InputError: predictions with NaN or rows that are not distributions, or utilities that are not finite.
+        InputError: predictions with NaN or rows that are not distributions, utilities or divergences that are not
+            finite, or a linear similarity for a divergence with another largest value.
     """
+    measure = DEFAULT_DIVERGENCE if divergence is None else divergence
+    return affinity_of(evidence_blocks(predictions, measure), predictions, measure, utility, similarity)
+
+
+def affinity_of(
+    blocks: Blocks,
+    predictions: Predictions,
+    measure: Divergence,
+    utility: Utility | None,
+    similarity: Similarity | None,
+) -> Affinity:
+    """`estimate_affinity` of predictions whose divergences are known."""
     utility = Learnability() if utility is None else utility
     similarity = ExponentialSimilarity() if similarity is None else similarity
-    blocks = evidence_blocks(predictions)
+    _check_linear(similarity, measure)
     divergence = blocks.divergence.sum(axis=0)
-    lower, upper = _truncation_interval(divergence, predictions)
+    _check_divergence(divergence, predictions.names, measure)
+    lower, upper = certain_interval(divergence, predictions, measure)
     s = similarity.of(divergence)
     u = np.asarray(utility.evaluate(predictions, s), dtype=np.float64)
     if not np.all(np.isfinite(u)):
@@ -90,12 +117,12 @@ def estimate_affinity(
         similarity=readonly(s, np.float64),
         gain=readonly(gain_matrix(predictions), np.float64),
         utility_name=utility.name,
-        similarity_name=str(similarity),
+        similarity_name=f"{similarity}{'' if isinstance(measure, JensenShannon) else f' of {measure.name}'}",
         blocks=blocks,
     )
 
 
-def evidence_blocks(predictions: Predictions) -> Blocks:
+def evidence_blocks(predictions: Predictions, measure: Divergence = DEFAULT_DIVERGENCE) -> Blocks:
     """The predictions' divergences by blocks of probes: a few for each task, no probe in two."""
     n = len(predictions.names)
     fits = int(BLOCK_MEMORY // (8 * n**3))
@@ -111,16 +138,39 @@ def evidence_blocks(predictions: Predictions) -> Blocks:
     return Blocks(
         task=readonly(task, np.int64),
         mass=readonly(np.bincount(members, predictions.weights, minlength=len(task)), np.float64),
-        divergence=readonly(block_divergences(predictions.log_probs, predictions.weights, members), np.float64),
+        divergence=readonly(measure.blocks(predictions.log_probs, predictions.weights, members), np.float64),
         members=readonly(members, np.int64),
         scores=replace(predictions, log_probs=predictions.log_probs[:, :, :0]),
     )
 
 
-def _truncation_interval(divergence: FloatArray, predictions: Predictions) -> tuple[FloatArray, FloatArray]:
-    tail = np.exp(predictions.log_probs[:, :, -1].astype(np.float64)) @ predictions.weights
-    lower = np.maximum(divergence - STORAGE_ROUNDING, 0.0)
-    upper = np.minimum(divergence + 0.5 * (tail[:, None] + tail[None, :]) * LN2 + STORAGE_ROUNDING, LN2)
+def certain_interval(
+    divergence: FloatArray, predictions: Predictions, measure: Divergence
+) -> tuple[FloatArray, FloatArray]:
+    """((n, n) lower, (n, n) upper) around the divergences of predictions, whatever the pooled tokens are."""
+    tails = np.exp(predictions.log_probs[:, :, -1].astype(np.float64))
+    lower, upper = measure.interval(divergence, tails, predictions.weights)
+    finite = predictions.log_probs[np.isfinite(predictions.log_probs)]
+    rounding = measure.rounding(float(-finite.min(initial=0.0)))
+    lower, upper = np.maximum(lower - rounding, 0.0), np.minimum(upper + rounding, measure.largest)
     np.fill_diagonal(lower, 0.0)
     np.fill_diagonal(upper, 0.0)
     return lower, upper
+
+
+def _check_linear(similarity: Similarity, measure: Divergence) -> None:
+    if isinstance(similarity, LinearSimilarity) and similarity.largest != measure.largest:
+        remedy = f"LinearSimilarity({measure.largest:g})" if np.isfinite(measure.largest) else "ExponentialSimilarity()"
+        raise InputError(
+            f"a linear similarity up to {similarity.largest:g} does not fit {measure.name}, whose largest value is"
+            f" {measure.largest:g}: use {remedy}."
+        )
+
+
+def _check_divergence(divergence: FloatArray, names: tuple[str, ...], measure: Divergence) -> None:
+    if not np.all(np.isfinite(divergence)):
+        i, j = np.argwhere(~np.isfinite(divergence))[0]  # the first row of a symmetric matrix: i < j
+        raise InputError(
+            f"{measure.name} between tasks {names[i]!r} and {names[j]!r} is infinite: one expert gives a token"
+            " probability 0 and the other does not; use a bounded divergence such as jensen_shannon or hellinger."
+        )

@@ -177,7 +177,7 @@ class Blocks:
     """The evidence of an affinity cut into blocks of whole probes, so that it can be drawn again from itself.
 
     task: (B,) the task of each block's probes. mass: (B,) the sum of its contexts' weights. divergence: (B, n, n) the
-    weighted sum over them of the Jensen-Shannon divergences, nats: over all blocks it adds up to the affinity's.
+    weighted sum over them of the divergences (Jensen-Shannon: nats); over all blocks it adds up to the affinity's.
     members: (C,) the block of each context. scores: the predictions without their log_probs, for the utilities.
     """
 
@@ -192,7 +192,8 @@ class Blocks:
 class Affinity:
     """How useful each task is and how alike any two of them make a model behave.
 
-    utility: (n,). divergence: (n, n) nats, with certified divergence_lower and divergence_upper.
+    utility: (n,). divergence: (n, n), Jensen-Shannon in nats unless another was asked for, with certified
+    divergence_lower and divergence_upper (infinite where pooling leaves no bound).
     similarity: (n, n) in [0, 1], unit diagonal. gain: (n, n) nats per target token; gain[i, j] is what training on
     task i does for task j. blocks: the evidence it comes from, for `taskpgm.bootstrap`.
     """
