@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from taskpgm.pairwise import PairwiseNetwork
     from taskpgm.pgm import from_pgmpy
     from taskpgm.predictive import predict
+    from taskpgm.served import predictions_from_logprobs
     from taskpgm.shadow_prices import prices
     from taskpgm.suite import demo_suite, embedded_suite
     from taskpgm.tasks import load_tasks
@@ -105,6 +106,7 @@ _HOME = {
     "pairwise": ("PairwiseNetwork",),
     "pgm": ("from_pgmpy",),
     "predictive": ("predict",),
+    "served": ("predictions_from_logprobs",),
     "shadow_prices": ("prices",),
     "suite": ("demo_suite", "embedded_suite"),
     "tasks": ("load_tasks",),
@@ -177,6 +179,7 @@ __all__ = [
     "load_tasks",
     "marginals",
     "predict",
+    "predictions_from_logprobs",
     "prices",
     "projected",
     "read_network",

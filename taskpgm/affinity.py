@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from taskpgm.divergences import LN2, Divergence, JensenShannon
+from taskpgm.divergences import LN2, UNKNOWN, Divergence, JensenShannon
 from taskpgm.types import Affinity, Blocks, FloatArray, InputError, Predictions, readonly
 from taskpgm.utilities import Learnability, Utility, gain_matrix
 
@@ -107,7 +107,8 @@ def affinity_of(
     u = np.asarray(utility.evaluate(predictions, s), dtype=np.float64)
     if not np.all(np.isfinite(u)):
         name = predictions.names[int(np.argmin(np.isfinite(u)))]
-        raise InputError(f"the {utility.name} of task {name!r} is not finite: its predictions are unusable.")
+        remedy = "" if predictions.reported is None else "; served ones have Representativeness() and Supplied() always"
+        raise InputError(f"the {utility.name} of task {name!r} is not finite: its predictions are unusable{remedy}.")
     return Affinity(
         names=predictions.names,
         utility=readonly(u, np.float64),
@@ -148,14 +149,23 @@ def certain_interval(
     divergence: FloatArray, predictions: Predictions, measure: Divergence
 ) -> tuple[FloatArray, FloatArray]:
     """((n, n) lower, (n, n) upper) around the divergences of predictions, whatever the pooled tokens are."""
-    tails = np.exp(predictions.log_probs[:, :, -1].astype(np.float64))
-    lower, upper = measure.interval(divergence, tails, predictions.weights)
+    lower, upper = _bounds(divergence, predictions, measure)
     finite = predictions.log_probs[np.isfinite(predictions.log_probs)]
     rounding = measure.rounding(float(-finite.min(initial=0.0)))
     lower, upper = np.maximum(lower - rounding, 0.0), np.minimum(upper + rounding, measure.largest)
     np.fill_diagonal(lower, 0.0)
     np.fill_diagonal(upper, 0.0)
     return lower, upper
+
+
+def _bounds(divergence: FloatArray, predictions: Predictions, measure: Divergence) -> tuple[FloatArray, FloatArray]:
+    if predictions.reported is None:
+        tails = np.exp(predictions.log_probs[:, :, -1].astype(np.float64))
+        return measure.interval(divergence, tails, predictions.weights)
+    known, caps = predictions.reported.known, predictions.reported.caps
+    reported = np.where(known, np.exp(predictions.log_probs[:, :, :-1].astype(np.float64)), UNKNOWN)
+    rests = np.maximum(1.0 - reported.sum(axis=-1, where=known), 0.0)
+    return measure.interval_of_reports(reported, rests, caps, predictions.weights)
 
 
 def _check_linear(similarity: Similarity, measure: Divergence) -> None:

@@ -149,6 +149,18 @@ class Probes:
 
 
 @dataclass(frozen=True, eq=False)
+class Reported:
+    """Which entries of Predictions a server reported; the others are one guess of many (see `taskpgm.served`).
+
+    known: (n, C, k) bool, True where the expert's probability of the token was reported.
+    caps: (n, C) float64, the most that a token which was not reported can have.
+    """
+
+    known: NDArray[np.bool_]
+    caps: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
 class Predictions:
     """What every expert, and the base, predicts on the same contexts.
 
@@ -160,6 +172,7 @@ class Predictions:
     marginal_log_probs: (C,) float32, the same for the task's marginal over tokens at that target position.
     context_task: (C,) index of the task a context comes from. context_probe: (C,) index of its probe.
     weights: (C,) float64, sum 1, equal mass per task.
+    reported: for predictions of a server, what of log_probs it said; None where all of it was measured.
     """
 
     names: tuple[str, ...]
@@ -170,6 +183,7 @@ class Predictions:
     context_task: IntArray
     context_probe: IntArray
     weights: FloatArray
+    reported: Reported | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ diagonal, equivariant under reordering of the experts, and equal to its slow twi
 does to it. A new one is a file with a `Divergence`, and a line in `DIVERGENCES`.
 """
 
-from taskpgm.divergences.divergence import Divergence
+from taskpgm.divergences.divergence import UNKNOWN, Divergence
 from taskpgm.divergences.hellinger import Hellinger
 from taskpgm.divergences.jensen_shannon import LN2, block_divergences, jensen_shannon, jensen_shannon_reference
 from taskpgm.divergences.jensen_shannon_divergence import JensenShannon
@@ -18,6 +18,7 @@ DIVERGENCES: tuple[type[Divergence], ...] = (JensenShannon, Hellinger, TotalVari
 __all__ = [
     "DIVERGENCES",
     "LN2",
+    "UNKNOWN",
     "Divergence",
     "Hellinger",
     "JensenShannon",

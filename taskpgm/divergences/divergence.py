@@ -19,6 +19,8 @@ from taskpgm.types import FloatArray, IntArray
 
 FLOAT32_ROUNDING = 2.0**-24
 """Relative error of a number stored as float32."""
+UNKNOWN = -1.0
+"""In the place of a probability that nobody reported."""
 
 
 class Divergence(abc.ABC):
@@ -60,6 +62,17 @@ class Divergence(abc.ABC):
         Args:
             divergence: (n, n) of distributions whose last entry pools the probability of any number of tokens.
             tails: (n, C) that pooled probability. weights: (C,) of sum 1.
+        """
+
+    @abc.abstractmethod
+    def interval_of_reports(
+        self, reported: FloatArray, rests: FloatArray, caps: FloatArray, weights: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """((n, n) lower, (n, n) upper) bounds where each expert's probability is known of some tokens only.
+
+        Args:
+            reported: (n, C, k) probabilities, UNKNOWN where they are. rests: (n, C) what the known ones leave of 1.
+            caps: (n, C) the most that one unknown token can have. weights: (C,) of sum 1.
         """
 
     @abc.abstractmethod
@@ -107,6 +120,11 @@ def add_tails(of_tails: Callable[[FloatArray, FloatArray], FloatArray], tails: F
     for c in np.flatnonzero(w > 0.0):
         total += w[c] * of_tails(tails[:, c, None], tails[None, :, c])
     return total
+
+
+def nothing_certain(n: int, largest: float) -> tuple[FloatArray, FloatArray]:
+    """The interval from 0 to the largest value, for all pairs."""
+    return np.zeros((n, n)), np.full((n, n), largest)
 
 
 def unless_exact(tails: FloatArray, weights: FloatArray) -> FloatArray:

@@ -38,6 +38,14 @@ class JensenShannon(Divergence):
     def interval(self, divergence: FloatArray, tails: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
         return divergence, divergence + add_tails(_apart, tails, weights)
 
+    def interval_of_reports(
+        self, reported: FloatArray, rests: FloatArray, caps: FloatArray, weights: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        from taskpgm.divergences.completion_kernels import completion_interval
+
+        least, most = completion_interval(reported, rests, caps, weights)
+        return np.asarray(least), np.asarray(most)
+
     def rounding(self, largest_log: float) -> float:
         return 1e-6
 

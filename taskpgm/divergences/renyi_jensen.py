@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from taskpgm.divergences.divergence import FLOAT32_ROUNDING, Divergence, pair_by_pair, unless_exact
+from taskpgm.divergences.divergence import FLOAT32_ROUNDING, Divergence, nothing_certain, pair_by_pair, unless_exact
 from taskpgm.divergences.jensen_shannon import normalised
 from taskpgm.types import FloatArray, InputError, IntArray
 
@@ -57,6 +57,11 @@ class RenyiJensen(Divergence):
     def interval(self, divergence: FloatArray, tails: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
         unknown = unless_exact(tails, weights)
         return np.where(unknown > 0.0, 0.0, divergence), divergence + unknown
+
+    def interval_of_reports(
+        self, reported: FloatArray, rests: FloatArray, caps: FloatArray, weights: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        return nothing_certain(len(reported), self.largest)
 
     def rounding(self, largest_log: float) -> float:
         return 4.0 * FLOAT32_ROUNDING * (largest_log + 1.0) / (1.0 - self.order)

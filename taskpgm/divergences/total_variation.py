@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from taskpgm.divergences.divergence import FLOAT32_ROUNDING, Divergence, add_tails, pair_by_pair
+from taskpgm.divergences.divergence import FLOAT32_ROUNDING, Divergence, add_tails, nothing_certain, pair_by_pair
 from taskpgm.divergences.jensen_shannon import normalised
 from taskpgm.types import FloatArray, IntArray
 
@@ -42,6 +42,11 @@ class TotalVariation(Divergence):
 
     def interval(self, divergence: FloatArray, tails: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
         return divergence, divergence + add_tails(lambda s, t: np.minimum(s, t), tails, weights)
+
+    def interval_of_reports(
+        self, reported: FloatArray, rests: FloatArray, caps: FloatArray, weights: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        return nothing_certain(len(reported), self.largest)
 
     def rounding(self, largest_log: float) -> float:
         return 2.0 * FLOAT32_ROUNDING * (largest_log + 1.0)
