@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from taskpgm.pairwise import PairwiseNetwork
     from taskpgm.pgm import from_pgmpy
     from taskpgm.predictive import predict
+    from taskpgm.probe_count import enough_probes
     from taskpgm.served import predictions_from_logprobs
     from taskpgm.shadow_prices import prices
     from taskpgm.suite import demo_suite, embedded_suite
@@ -106,6 +107,7 @@ _HOME = {
     "pairwise": ("PairwiseNetwork",),
     "pgm": ("from_pgmpy",),
     "predictive": ("predict",),
+    "probe_count": ("enough_probes",),
     "served": ("predictions_from_logprobs",),
     "shadow_prices": ("prices",),
     "suite": ("demo_suite", "embedded_suite"),
@@ -166,6 +168,7 @@ __all__ = [
     "demo_suite",
     "diagnose",
     "embedded_suite",
+    "enough_probes",
     "estimate_affinity",
     "exact_certificate",
     "explain",
