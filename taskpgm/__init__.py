@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         marginals,
         solve,
     )
+    from taskpgm.interval_effect import interval_effect
     from taskpgm.learning_curves import LearningCurves
     from taskpgm.mixture import Mixture
     from taskpgm.network import TaskNetwork, balanced_beta
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from taskpgm.suite import demo_suite, embedded_suite
     from taskpgm.tasks import load_tasks
     from taskpgm.transfer import exposure_transfer
+    from taskpgm.truncation import predict_within, smallest_top_k
     from taskpgm.types import InputError, Solution, Status
     from taskpgm.uncertainty import bootstrap
     from taskpgm.utilities import HeldoutGain, Learnability, Representativeness, Supplied
@@ -101,6 +103,7 @@ _HOME = {
         "marginals",
         "solve",
     ),
+    "interval_effect": ("interval_effect",),
     "learning_curves": ("LearningCurves",),
     "mixture": ("Mixture",),
     "network": ("TaskNetwork", "balanced_beta"),
@@ -113,6 +116,7 @@ _HOME = {
     "suite": ("demo_suite", "embedded_suite"),
     "tasks": ("load_tasks",),
     "transfer": ("exposure_transfer",),
+    "truncation": ("predict_within", "smallest_top_k"),
     "types": ("InputError", "Solution", "Status"),
     "uncertainty": ("bootstrap",),
     "utilities": ("HeldoutGain", "Learnability", "Representativeness", "Supplied"),
@@ -177,17 +181,20 @@ __all__ = [
     "forecast",
     "from_pgmpy",
     "global_solution",
+    "interval_effect",
     "jensen_shannon",
     "judge",
     "load_tasks",
     "marginals",
     "predict",
+    "predict_within",
     "predictions_from_logprobs",
     "prices",
     "projected",
     "read_network",
     "sensitivity",
     "shifted",
+    "smallest_top_k",
     "solve",
     "trade_off",
     "train_experts",
