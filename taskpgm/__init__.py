@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from taskpgm.forecasting import forecast
     from taskpgm.formats import read_network, write_network
     from taskpgm.global_search import global_solution
+    from taskpgm.incremental import DivergenceTable, without_task
     from taskpgm.inference import (
         MARGINAL_METHODS,
         METHODS,
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
         marginals,
         solve,
     )
-    from taskpgm.interval_effect import interval_effect
+    from taskpgm.intervals import interval_effect
     from taskpgm.learning_curves import LearningCurves
     from taskpgm.mixture import Mixture
     from taskpgm.network import TaskNetwork, balanced_beta
@@ -92,6 +93,7 @@ _HOME = {
     "global_search": ("global_solution",),
     "formats": ("read_network", "write_network"),
     "forecasting": ("forecast",),
+    "incremental": ("DivergenceTable", "without_task"),
     "inference": (
         "MARGINAL_METHODS",
         "METHODS",
@@ -103,7 +105,7 @@ _HOME = {
         "marginals",
         "solve",
     ),
-    "interval_effect": ("interval_effect",),
+    "intervals": ("interval_effect",),
     "learning_curves": ("LearningCurves",),
     "mixture": ("Mixture",),
     "network": ("TaskNetwork", "balanced_beta"),
@@ -131,6 +133,7 @@ __all__ = [
     "CostBound",
     "CoverageNetwork",
     "CoverageProgram",
+    "DivergenceTable",
     "EffectiveTasks",
     "EpochCap",
     "Exhaustive",
@@ -198,6 +201,7 @@ __all__ = [
     "solve",
     "trade_off",
     "train_experts",
+    "without_task",
     "write_network",
 ]
 

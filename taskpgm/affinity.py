@@ -16,7 +16,7 @@ from typing import TypeAlias
 import numpy as np
 
 from taskpgm.divergences import LN2, UNKNOWN, Divergence, JensenShannon
-from taskpgm.types import Affinity, Blocks, FloatArray, InputError, Predictions, readonly
+from taskpgm.types import Affinity, Blocks, FloatArray, InputError, IntArray, Predictions, readonly
 from taskpgm.utilities import Learnability, Utility, gain_matrix
 
 BLOCKS_PER_TASK = 32
@@ -125,6 +125,13 @@ def affinity_of(
 
 def evidence_blocks(predictions: Predictions, measure: Divergence = DEFAULT_DIVERGENCE) -> Blocks:
     """The predictions' divergences by blocks of probes: a few for each task, no probe in two."""
+    members, task = block_members(predictions)
+    divergence = measure.blocks(predictions.log_probs, predictions.weights, members)
+    return blocks_of(predictions, members, task, divergence)
+
+
+def block_members(predictions: Predictions) -> tuple[IntArray, IntArray]:
+    """((C,) the block of each context, (B,) the task of each block)."""
     n = len(predictions.names)
     fits = int(BLOCK_MEMORY // (8 * n**3))
     per_task = max(2, min(BLOCKS_PER_TASK, fits))
@@ -136,10 +143,15 @@ def evidence_blocks(predictions: Predictions, measure: Divergence = DEFAULT_DIVE
         count = min(per_task, int(probe.max()) + 1)
         members[contexts] = len(task) + probe % count
         task += [t] * count
+    return members, np.array(task, dtype=np.int64)
+
+
+def blocks_of(predictions: Predictions, members: IntArray, task: IntArray, divergence: FloatArray) -> Blocks:
+    """The blocks of some predictions from their (B, n, n) divergences; see `block_members`."""
     return Blocks(
         task=readonly(task, np.int64),
         mass=readonly(np.bincount(members, predictions.weights, minlength=len(task)), np.float64),
-        divergence=readonly(measure.blocks(predictions.log_probs, predictions.weights, members), np.float64),
+        divergence=readonly(divergence, np.float64),
         members=readonly(members, np.int64),
         scores=replace(predictions, log_probs=predictions.log_probs[:, :, :0]),
     )

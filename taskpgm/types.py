@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 Float32Array = NDArray[np.float32]
 IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
 
 
 class InputError(ValueError):
@@ -156,7 +157,7 @@ class Reported:
     caps: (n, C) float64, the most that a token which was not reported can have.
     """
 
-    known: NDArray[np.bool_]
+    known: BoolArray
     caps: FloatArray
 
 
