@@ -1,4 +1,4 @@
-"""The squared Hellinger distance: the fast one, since all pairs of a context are one matrix product."""
+"""The squared Hellinger distance: all pairs of a context are one matrix product."""
 
 from __future__ import annotations
 
