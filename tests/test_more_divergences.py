@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,6 +42,10 @@ def same(a: np.ndarray, b: np.ndarray, tolerance: float) -> bool:
 @given(log_probs=LOG_PROBS)
 @settings(max_examples=25)
 def test_the_laws_of_the_seam(measure: Divergence, log_probs: np.ndarray) -> None:
+    check_laws(measure, log_probs)
+
+
+def check_laws(measure: Divergence, log_probs: np.ndarray) -> None:
     values = measure.between(log_probs)
     assert same(values, measure.reference(log_probs), 1e-11)
     assert np.array_equal(values, values.T)
@@ -49,6 +55,33 @@ def test_the_laws_of_the_seam(measure: Divergence, log_probs: np.ndarray) -> Non
     order = np.random.default_rng(0).permutation(len(log_probs))
     assert same(measure.between(log_probs[order]), values[np.ix_(order, order)], 1e-12)
     assert np.array_equal(measure.between(log_probs), values)  # to the bit, from run to run
+
+
+class Planted(tp.Hellinger):
+    """A divergence with a mistake: (B, n, n) is multiplied by some (n, n)."""
+
+    def __init__(self, mistake: Callable[[int], np.ndarray]) -> None:
+        object.__setattr__(self, "mistake", mistake)
+
+    def blocks(self, log_probs: Any, weights: Any, members: Any) -> np.ndarray:
+        values = super().blocks(log_probs, weights, members)
+        return values * self.mistake(values.shape[1])
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        lambda n: 1.0 + np.triu(np.ones((n, n)), 1),  # one side counts double
+        lambda n: 1.0 / (1.0 + np.add.outer(np.arange(n), np.arange(n))),  # positions matter
+        lambda n: np.full((n, n), 1.0 + 1e-6),  # nearly right
+        lambda n: np.full((n, n), -1.0),
+    ],
+)
+def test_a_planted_mistake_breaks_the_laws(mistake: Callable[[int], np.ndarray]) -> None:
+    log_probs = random_log_probs(0, 4, 3, 9, 2.0, 0.0)
+    check_laws(tp.Hellinger(), log_probs)
+    with pytest.raises(AssertionError):
+        check_laws(Planted(mistake), log_probs)
 
 
 @measures
