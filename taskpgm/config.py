@@ -188,6 +188,11 @@ class EnergySettings(Settings):
 
     kind: Literal["pairwise", "coverage"] = "pairwise"
     curves: Literal["posterior", "least_squares", "envelope"] = "posterior"
+    divergence: Literal["jensen_shannon", "hellinger", "total_variation", "kullback_leibler", "renyi_jensen"] = (
+        "jensen_shannon"
+    )
+    order: float | None = Field(default=None, gt=0.0, lt=1.0)
+    """Of renyi_jensen alone; 0.5 where not given."""
     similarity: Literal["exponential", "linear"] = "exponential"
     kappa: float = Field(default=10.0, gt=0.0)
     utility: Literal["learnability", "heldout_gain", "representativeness", "supplied"] = "learnability"
@@ -206,6 +211,12 @@ class EnergySettings(Settings):
             raise ValueError("utility: supplied needs supplied: {task: value, ...}, and only it takes them")
         if self.target_weights is not None and self.utility != "heldout_gain" and self.kind != "coverage":
             raise ValueError("target_weights are only used by kind: coverage, and by utility: heldout_gain")
+        if self.order is not None and self.divergence != "renyi_jensen":
+            raise ValueError("order is only used by divergence: renyi_jensen")
+        if self.similarity == "linear" and self.divergence in ("kullback_leibler", "renyi_jensen"):
+            raise ValueError(
+                f"divergence: {self.divergence} has no largest value, which similarity: linear needs; use exponential"
+            )
         if self.choose is not None and (self.kind == "coverage" or self.beta is not None):
             raise ValueError("choose chooses the beta of kind: pairwise; leave beta out")
         if self.choose is not None and self.choose.nearest_prior is not None and self.tau:

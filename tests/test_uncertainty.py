@@ -85,7 +85,8 @@ def test_coarse_blocks_give_about_the_same_error_bars(monkeypatch: pytest.Monkey
     fine, network = SIMULATION.evidence(drawn)
     n = len(fine.names)
     monkeypatch.setattr(
-        "taskpgm.affinity.evidence_blocks", lambda p, progress: evidence_blocks(p, memory=8 * 8 * n * n)
+        "taskpgm.affinity.evidence_blocks",
+        lambda p, measure, progress: evidence_blocks(p, measure, memory=8 * 8 * n * n),
     )
     coarse, _ = SIMULATION.evidence(drawn)
     assert coarse.blocks is not None
