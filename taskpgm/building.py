@@ -13,9 +13,9 @@ import numpy as np
 
 from taskpgm.affinity import ExponentialSimilarity, LinearSimilarity, Similarity
 from taskpgm.choice import Rule
-from taskpgm.config import EnergySettings
 from taskpgm.coverage import DEFAULT_TAU, CoverageNetwork
 from taskpgm.divergences import DIVERGENCES, Divergence, RenyiJensen
+from taskpgm.energy_settings import EnergySettings
 from taskpgm.families import family_weights
 from taskpgm.feasible_settings import Allowed
 from taskpgm.network import TaskNetwork, balanced_beta

@@ -25,9 +25,10 @@ from taskpgm.building import (
     utility_of,
 )
 from taskpgm.choice import Choice, apply_rule
-from taskpgm.config import EnergySettings, FeasibleSettings, MixtureSettings, ProbeSettings, RunConfig, TrainingSettings
+from taskpgm.config import FeasibleSettings, MixtureSettings, ProbeSettings, RunConfig, TrainingSettings
 from taskpgm.coverage import CoverageNetwork
 from taskpgm.curves import diagnose
+from taskpgm.energy_settings import EnergySettings
 from taskpgm.feasible import FeasibleSet
 from taskpgm.feasible_settings import feasible_set
 from taskpgm.forecasting import forecast

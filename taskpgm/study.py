@@ -14,7 +14,7 @@ from typing import Any
 
 STUDY_FILE = "study.json"
 STUDIED_STEPS = 125  # the shorter of its two budgets
-DEFAULT_MIXTURE = "pairwise-careful"
+DEFAULT_MIXTURE = "coverage-families"
 """The name under which the study has the mixture that a run makes where nothing else is asked for."""
 
 

@@ -14,6 +14,7 @@ import taskpgm as tp
 from taskpgm.config import RunConfig, TrainingSettings, load_config
 
 LEAST: dict[str, Any] = {"tasks": ["a.jsonl", "b.jsonl"], "model": {"name": "m"}}
+PAIRWISE = {"kind": "pairwise"}
 FULL: dict[str, Any] = {
     "tasks": [
         {"name": "é 😀", "path": "a.jsonl", "family": "f", "columns": {"prompt": "q", "completion": "a"}},
@@ -31,7 +32,8 @@ FULL: dict[str, Any] = {
         "snapshots": [0.0, 0.5, 1.0],
     },
     "probes": {"top_k": "full", "too_long": "drop"},
-    "energy": {"utility": "heldout_gain", "target_weights": {"é 😀": 1.0}, "beta": -1.0, "prior": {"é 😀": 0.5}},
+    "energy": PAIRWISE
+    | {"utility": "heldout_gain", "target_weights": {"é 😀": 1.0}, "beta": -1.0, "prior": {"é 😀": 0.5}},
     "feasible": {"lower": {"é 😀": 0.1}, "upper": {"é 😀": 0.9}},
     "mixture": {"unit": "examples", "budget": 1000},
 }
@@ -146,20 +148,35 @@ def test_a_key_like_no_other_lists_the_known_ones(tmp_path: Path) -> None:
         (("probes", "top_k"), "all", "probes.top_k"),
         (("probes", "too_long"), "cut", "probes.too_long: input should be 'refuse' or 'drop' (found 'cut')."),
         (("energy", "beta"), float("inf"), "energy.beta: input should be a finite number (found inf)."),
-        (("energy", "utility"), "supplied", "energy: utility: supplied needs supplied"),
-        (("energy", "supplied"), {"a": 1.0}, "energy: utility: supplied needs supplied"),
+        (("energy", "kind"), "graph", "energy.kind: input should be 'coverage' or 'pairwise' (found 'graph')."),
+        (("energy",), PAIRWISE | {"utility": "supplied"}, "energy: utility: supplied needs supplied"),
+        (("energy",), PAIRWISE | {"supplied": {"a": 1.0}}, "energy: utility: supplied needs supplied"),
         (
-            ("energy", "target_weights"),
-            {"a": 1.0},
+            ("energy",),
+            PAIRWISE | {"target_weights": {"a": 1.0}},
             "energy: target_weights are only used by kind: coverage, and by utility: heldout_gain.",
         ),
         (("energy", "choose"), {"knee": True, "utility_share": 0.5}, "energy.choose: give exactly one of"),
         (("energy", "choose"), {}, "energy.choose: give exactly one of"),
         (("energy", "choose"), {"nearest_prior": 1.0}, "energy.choose.nearest_prior: input should be less than 1"),
         (("energy", "choose"), {"nearest": 0.8}, "energy.choose.nearest: unknown key; did you mean 'nearest_prior'?"),
-        (("energy",), {"choose": {"knee": True}, "beta": 1.0}, "energy: choose chooses the beta of kind: pairwise"),
-        (("energy",), {"choose": {"knee": True}, "kind": "coverage"}, "energy: choose chooses the beta"),
-        (("energy",), {"choose": {"nearest_prior": 0.5}, "tau": 1.0}, "energy: choose: nearest_prior minimises"),
+        (
+            ("energy", "choose"),
+            {"knee": True},
+            "energy: choose belongs to kind: pairwise; add that, or leave choose out",
+        ),
+        (("energy", "rho"), 0.7, "energy: rho belongs to kind: pairwise; add that, or leave rho out"),
+        (("energy",), PAIRWISE | {"curves": "envelope"}, "energy: curves belongs to kind: coverage; add that"),
+        (
+            ("energy",),
+            PAIRWISE | {"choose": {"knee": True}, "beta": 1.0},
+            "energy: choose chooses beta; leave beta out",
+        ),
+        (
+            ("energy",),
+            PAIRWISE | {"choose": {"nearest_prior": 0.5}, "tau": 1.0},
+            "energy: choose: nearest_prior minimises",
+        ),
         (("energy", "prior"), {"a": 0.0}, "energy.prior.a: input should be greater than 0 (found 0.0)."),
         (("feasible", "floor"), 1.5, "feasible.floor: input should be less than or equal to 1 (found 1.5)."),
         (("feasible", "lower"), {"a": "lots"}, "feasible.lower.a: input should be a valid number"),

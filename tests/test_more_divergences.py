@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 import taskpgm as tp
 from taskpgm.building import measure_of, similarity_of
-from taskpgm.config import EnergySettings
 from taskpgm.divergences import DIVERGENCES, LN2, Divergence
+from taskpgm.energy_settings import EnergySettings
 from taskpgm.network import TaskNetwork
 from taskpgm.progress import silent
 
@@ -266,15 +266,17 @@ def test_an_order_outside_its_range_is_refused(order: float) -> None:
 
 @pytest.mark.parametrize("kind", DIVERGENCES)
 def test_settings_name_every_divergence(kind: type[Divergence]) -> None:
-    energy = EnergySettings.model_validate({"divergence": kind.name})
+    energy = EnergySettings.model_validate({"kind": "pairwise", "divergence": kind.name})
     assert measure_of(energy) == kind()
     assert similarity_of(energy) == tp.ExponentialSimilarity()
 
 
 def test_settings_that_do_not_fit_together_are_refused() -> None:
-    assert measure_of(EnergySettings(divergence="renyi_jensen", order=0.25)) == tp.RenyiJensen(0.25)
-    assert similarity_of(EnergySettings(divergence="hellinger", similarity="linear")) == tp.LinearSimilarity(1.0)
-    assert similarity_of(EnergySettings(similarity="linear")) == tp.LinearSimilarity(LN2)
+    assert measure_of(EnergySettings(kind="pairwise", divergence="renyi_jensen", order=0.25)) == tp.RenyiJensen(0.25)
+    assert similarity_of(
+        EnergySettings(kind="pairwise", divergence="hellinger", similarity="linear")
+    ) == tp.LinearSimilarity(1.0)
+    assert similarity_of(EnergySettings(kind="pairwise", similarity="linear")) == tp.LinearSimilarity(LN2)
     for wrong in (
         {"divergence": "hellinger", "order": 0.5},
         {"divergence": "kullback_leibler", "similarity": "linear"},
@@ -283,7 +285,7 @@ def test_settings_that_do_not_fit_together_are_refused() -> None:
         {"divergence": "renyi_jensen", "order": 1.0},
     ):
         with pytest.raises(ValueError, match=r"order|similarity|divergence"):
-            EnergySettings.model_validate(wrong)
+            EnergySettings.model_validate({"kind": "pairwise", **wrong})
 
 
 def test_divergences_are_listed_once() -> None:

@@ -52,8 +52,8 @@ def test_a_run_ends_with_a_proved_mixture(project: Path) -> None:
     assert set(mixture.weights) == {"copy", "upper", "reverse"}
     assert min(mixture.weights.values()) >= 0.2 / 3
     settings = mixture.details["settings"]
-    assert settings["energy"]["kappa"] == 10.0
-    assert settings["energy"]["utility"] == "learnability"
+    assert settings["energy"]["kind"] == "coverage"
+    assert settings["energy"]["curves"] == "posterior"
     assert settings["feasible"]["floor"] == 0.2
     assert mixture.sizes is not None
     assert mixture.sizes["copy"].target_tokens == 4 * mixture.sizes["copy"].examples
@@ -127,8 +127,14 @@ def test_the_order_of_the_tasks_does_not_matter(project: Path) -> None:
         ({"feasible": {"lower": {"copy": 0.7, "upper": 0.6}}}, "'copy' (0.7), 'upper' (0.6)"),
         ({"feasible": {"upper": {"copy": 0.1, "upper": 0.1, "reverse": 0.1}}}, "upper bounds"),
         ({"energy": {"prior": {"copy": 1.0}}}, "energy.prior: no share for task 'upper'"),
-        ({"energy": {"utility": "supplied", "supplied": {"x": 1.0}}}, "energy.supplied: 'x' is not a task"),
-        ({"energy": {"utility": "supplied", "supplied": {"copy": 1.0}}}, "energy.supplied: no value for task 'upper'"),
+        (
+            {"energy": {"kind": "pairwise", "utility": "supplied", "supplied": {"x": 1.0}}},
+            "energy.supplied: 'x' is not a task",
+        ),
+        (
+            {"energy": {"kind": "pairwise", "utility": "supplied", "supplied": {"copy": 1.0}}},
+            "energy.supplied: no value for task 'upper'",
+        ),
         ({"model": {"name": "./nowhere"}}, "no such folder"),
         ({"splits": {"probe": 0.001}}, "leave its probe part empty"),
     ],
@@ -180,7 +186,12 @@ def test_a_full_disk_is_one_line_and_loses_nothing(
 
 def test_supplied_utilities_and_bounds_reach_the_mixture(project: Path) -> None:
     changes = {
-        "energy": {"utility": "supplied", "supplied": {"copy": 1.0, "upper": 0.0, "reverse": 0.0}, "beta": 5.0},
+        "energy": {
+            "kind": "pairwise",
+            "utility": "supplied",
+            "supplied": {"copy": 1.0, "upper": 0.0, "reverse": 0.0},
+            "beta": 5.0,
+        },
         "feasible": {"floor": 0.0, "upper": {"copy": 0.6}},
         "mixture": {"unit": "examples"},
     }
@@ -193,7 +204,7 @@ def test_supplied_utilities_and_bounds_reach_the_mixture(project: Path) -> None:
 
 
 def test_another_divergence_reaches_the_mixture_and_says_what_is_unbounded(project: Path) -> None:
-    changes = {"energy": {"divergence": "renyi_jensen", "order": 0.3}, "probes": {"top_k": 8}}
+    changes = {"energy": {"kind": "pairwise", "divergence": "renyi_jensen", "order": 0.3}, "probes": {"top_k": 8}}
     shutil.copytree(project / "done", project / "renyi")
     config = load_config(write_config(project, **changes))
     write_config(project)
@@ -213,7 +224,12 @@ def test_constraints_of_a_run_reach_the_mixture_with_their_prices(project: Path)
     assert sizes is not None
     budget = 2 * sizes["copy"].tokens
     changes = {
-        "energy": {"utility": "supplied", "supplied": {"copy": 1.0, "upper": 0.0, "reverse": 0.0}, "beta": 5.0},
+        "energy": {
+            "kind": "pairwise",
+            "utility": "supplied",
+            "supplied": {"copy": 1.0, "upper": 0.0, "reverse": 0.0},
+            "beta": 5.0,
+        },
         "feasible": {"max_epochs": 0.8, "trust_region": {"within": 0.5, "around": "proportional"}},
         "mixture": {"budget": budget},
     }
@@ -233,7 +249,7 @@ def test_a_rule_chooses_the_trade_off_of_a_run_and_is_reported(
     project: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, choose: dict[str, float]
 ) -> None:
     supplied = {"copy": 1.0, "upper": 0.0, "reverse": 0.4}
-    energy = {"utility": "supplied", "supplied": supplied, "choose": choose}
+    energy = {"kind": "pairwise", "utility": "supplied", "supplied": supplied, "choose": choose}
     config = write_config(project, energy=energy)
     assert call(monkeypatch, "run", config, "--out", project / "done3") == 0
     write_config(project)
@@ -246,7 +262,10 @@ def test_a_rule_chooses_the_trade_off_of_a_run_and_is_reported(
     # from what the rule starts from (diversity alone, or the uniform prior) half of the way to the most
     assert sum(supplied[name] * weight for name, weight in mixture.weights.items()) > 0.5
     with pytest.raises(tp.InputError, match=r"energy.choose.effective_tasks: 4 of 3 tasks"):
-        run(load_config(write_config(project, energy={"choose": {"effective_tasks": 4}})), project / "done4")
+        run(
+            load_config(write_config(project, energy={"kind": "pairwise", "choose": {"effective_tasks": 4}})),
+            project / "done4",
+        )
     write_config(project)
     assert not (project / "done4").exists()
 
