@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import taskpgm as tp
-from taskpgm.divergences import DIVERGENCES, Divergence
+from taskpgm.blocks import block_members, evidence_blocks
+from taskpgm.divergences import DIVERGENCES, Divergence, jensen_shannon_reference
+from taskpgm.divergences.streaming import EXACT_WORK
 from taskpgm.incremental import DivergenceTable, without_task
 from taskpgm.progress import silent
 from taskpgm.types import Predictions
@@ -162,3 +165,34 @@ def test_served_predictions_can_lose_a_task() -> None:
     exact = tp.jensen_shannon(full[[0, 2]][:, [0, 1, 4, 5]])
     assert np.all(found.divergence_lower <= exact + 1e-12)
     assert np.all(exact <= found.divergence_upper + 1e-12)
+
+
+def test_where_groups_of_tasks_share_blocks_everything_is_computed_again(
+    monkeypatch: pytest.MonkeyPatch, work: Work
+) -> None:
+    larger = make_predictions(3, n=12, per_task=8)
+    smaller = without_task(larger, "task 4")
+    of_their_own = DivergenceTable.of(smaller)
+    little = 9 * 8 * 12**2  # room for nine blocks: one group of 12 tasks
+    monkeypatch.setattr("taskpgm.incremental.block_members", partial(block_members, memory=little))
+    for module in ("incremental", "affinity"):
+        monkeypatch.setattr(f"taskpgm.{module}.evidence_blocks", partial(evidence_blocks, memory=little))
+    shared = DivergenceTable.of(smaller)
+    for table in (of_their_own, shared):
+        work.clear()
+        updated = table.updated(larger)
+        assert updated.blocks.note != ""
+        assert sum(work) == 12 * 11 // 2 * 12 * 8
+        check(updated, tp.JensenShannon())
+
+
+def test_float32_entries_do_not_make_similarities_of_equal_experts_indefinite() -> None:
+    different = make_predictions(5, n=8, per_task=4, vocabulary=11_000)
+    logs = different.log_probs.copy()
+    logs[7] = logs[0]
+    larger = replace(different, log_probs=logs)
+    smaller = without_task(larger, "task 7")
+    assert EXACT_WORK < 28 * 28 * 11_001
+    found = DivergenceTable.of(smaller).updated(larger).affinity()
+    assert np.allclose(found.divergence, jensen_shannon_reference(logs, larger.weights), rtol=0.0, atol=1e-12)
+    assert np.linalg.eigvalsh(found.similarity)[0] >= -1e-12

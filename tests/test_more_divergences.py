@@ -89,8 +89,10 @@ def test_a_planted_mistake_breaks_the_laws(mistake: Callable[[int], np.ndarray])
 def test_blocks_add_up_with_the_contexts_weights(measure: Divergence) -> None:
     log_probs = random_log_probs(3, 4, 6, 7, 2.0, 0.0)
     weights, members = np.array([1.0, 2.0, 0.0, 3.0, 0.5, 1.5]), np.array([2, 0, 1, 1, 0, 2])
-    parts = measure.blocks(log_probs, weights, members)
+    told: list[tuple[int, int]] = []
+    parts = measure.blocks(log_probs, weights, members, lambda stage, done, total, text: told.append((done, total)))
     assert parts.shape == (3, 4, 4)
+    assert told[-1][0] == told[-1][1]
     each = [measure.reference(log_probs[:, c : c + 1]) for c in range(6)]
     for block in range(3):
         expected = sum(w / 8.0 * d for w, d, b in zip(weights, each, members, strict=True) if b == block)

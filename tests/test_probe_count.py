@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 from evidence import make_predictions
 
 import taskpgm as tp
+from taskpgm.blocks import evidence_blocks
 from taskpgm.types import Predictions
 
 
@@ -105,3 +107,19 @@ def test_what_cannot_be_answered_is_refused() -> None:
         tp.enough_probes(replace(affinity, blocks=None), width=0.1)
     with pytest.raises(tp.InputError, match="task 'task 0' has one probe"):
         tp.enough_probes(tp.estimate_affinity(make_predictions(0, per_task=1)), width=0.1)
+
+
+def test_blocks_that_groups_of_tasks_share_tell_about_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    predictions = make_predictions(7, n=10, per_task=24)
+    fine = tp.enough_probes(tp.estimate_affinity(predictions), width=0.05)
+    monkeypatch.setattr("taskpgm.affinity.evidence_blocks", partial(evidence_blocks, memory=16 * 8 * 10**2))
+    affinity = tp.estimate_affinity(predictions)
+    assert affinity.blocks is not None
+    assert affinity.blocks.note != ""
+    coarse = tp.enough_probes(affinity, width=0.05)
+    assert coarse.probes.tolist() == [6, 12, 24]
+    assert 0.6 < coarse.widths[-1] / fine.widths[-1] < 1.5
+    kept = np.flatnonzero((predictions.context_task != 3) | (predictions.context_probe % 24 == 0))
+    alone = tp.estimate_affinity(only(predictions, kept))
+    with pytest.raises(tp.InputError, match="task 'task 3' has one probe"):
+        tp.enough_probes(alone, width=0.05)

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from taskpgm.divergences.jensen_shannon import normalised
+from taskpgm.divergences.streaming import available_threads
 from taskpgm.progress import Progress, silent
 from taskpgm.types import FloatArray, IntArray
 
@@ -116,6 +119,29 @@ def add_up(
         total[members[c]] += w[c] * values
         if done % REPORT_EVERY == 0 or done == len(used):
             progress("divergences", done, len(used), f"{done} contexts")
+    return total
+
+
+def add_up_in_threads(
+    add: Callable[[FloatArray, FloatArray, IntArray, FloatArray], None],
+    log_probs: ArrayLike,
+    weights: ArrayLike,
+    members: IntArray,
+    progress: Progress,
+) -> FloatArray:
+    """(B, n, n) from a compiled function that releases the lock and adds some contexts to the (n, n) of their block.
+
+    add: of normalised (n, C, V) probabilities, (C,) weights of sum 1, (k,) contexts, and (n, n) out. One thread does a
+    block, so the number of threads changes nothing.
+    """
+    probabilities, w = normalised(log_probs, weights)
+    blocks = [np.flatnonzero((members == b) & (w > 0.0)) for b in range(int(members.max()) + 1)]
+    total, done = np.zeros((len(blocks), len(probabilities), len(probabilities))), 0
+    used = sum(map(len, blocks))
+    with ThreadPoolExecutor(available_threads()) as pool:
+        for own, _ in zip(blocks, pool.map(partial(add, probabilities, w), blocks, total), strict=True):
+            done += len(own)
+            progress("divergences", done, used, f"{done} contexts")
     return total
 
 

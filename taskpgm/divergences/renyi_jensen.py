@@ -8,8 +8,14 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from taskpgm.divergences.divergence import FLOAT32_ROUNDING, Divergence, nothing_certain, pair_by_pair, unless_exact
-from taskpgm.divergences.jensen_shannon import normalised
+from taskpgm.divergences.divergence import (
+    FLOAT32_ROUNDING,
+    Divergence,
+    add_up_in_threads,
+    nothing_certain,
+    pair_by_pair,
+    unless_exact,
+)
 from taskpgm.progress import Progress, silent
 from taskpgm.types import FloatArray, InputError, IntArray
 
@@ -48,10 +54,10 @@ class RenyiJensen(Divergence):
     ) -> FloatArray:
         from taskpgm.divergences import pair_sums
 
-        probabilities, w = normalised(log_probs, weights)
-        values = np.asarray(pair_sums.renyi_jensen(probabilities, w, members, int(members.max()) + 1, self.order))
-        progress("divergences", len(w), len(w), f"{len(w)} contexts")
-        return values
+        def add(probabilities: FloatArray, w: FloatArray, contexts: IntArray, out: FloatArray) -> None:
+            pair_sums.renyi_jensen(probabilities, w, contexts, out, self.order)
+
+        return add_up_in_threads(add, log_probs, weights, members, progress)
 
     def reference(self, log_probs: ArrayLike, weights: ArrayLike | None = None) -> FloatArray:
         def entropy(p: FloatArray) -> FloatArray:

@@ -8,8 +8,14 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from taskpgm.divergences.divergence import FLOAT32_ROUNDING, Divergence, add_tails, nothing_certain, pair_by_pair
-from taskpgm.divergences.jensen_shannon import normalised
+from taskpgm.divergences.divergence import (
+    FLOAT32_ROUNDING,
+    Divergence,
+    add_tails,
+    add_up_in_threads,
+    nothing_certain,
+    pair_by_pair,
+)
 from taskpgm.progress import Progress, silent
 from taskpgm.types import FloatArray, IntArray
 
@@ -37,10 +43,7 @@ class TotalVariation(Divergence):
     ) -> FloatArray:
         from taskpgm.divergences import pair_sums
 
-        probabilities, w = normalised(log_probs, weights)
-        values = np.asarray(pair_sums.total_variation(probabilities, w, members, int(members.max()) + 1))
-        progress("divergences", len(w), len(w), f"{len(w)} contexts")
-        return values
+        return add_up_in_threads(pair_sums.total_variation, log_probs, weights, members, progress)
 
     def reference(self, log_probs: ArrayLike, weights: ArrayLike | None = None) -> FloatArray:
         return pair_by_pair(lambda p, q: 0.5 * np.abs(p - q).sum(axis=-1), log_probs, weights)
