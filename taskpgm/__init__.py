@@ -20,7 +20,14 @@ if TYPE_CHECKING:
     from taskpgm.coverage import CoverageNetwork
     from taskpgm.curvature import convexity, projected, shifted
     from taskpgm.curves import diagnose, fit_curves
-    from taskpgm.divergences import jensen_shannon
+    from taskpgm.divergences import (
+        Hellinger,
+        JensenShannon,
+        KullbackLeibler,
+        RenyiJensen,
+        TotalVariation,
+        jensen_shannon,
+    )
     from taskpgm.envelope_curves import EnvelopeCurves
     from taskpgm.exact import exact_certificate
     from taskpgm.exact_path import TradeOff, trade_off
@@ -30,6 +37,7 @@ if TYPE_CHECKING:
     from taskpgm.forecasting import forecast
     from taskpgm.formats import read_network, write_network
     from taskpgm.global_search import global_solution
+    from taskpgm.incremental import DivergenceTable, without_task
     from taskpgm.inference import (
         MARGINAL_METHODS,
         METHODS,
@@ -41,16 +49,20 @@ if TYPE_CHECKING:
         marginals,
         solve,
     )
+    from taskpgm.intervals import interval_effect
     from taskpgm.learning_curves import LearningCurves
     from taskpgm.mixture import Mixture
     from taskpgm.network import TaskNetwork, balanced_beta
     from taskpgm.pairwise import PairwiseNetwork
     from taskpgm.pgm import from_pgmpy
     from taskpgm.predictive import predict
+    from taskpgm.probe_count import enough_probes
+    from taskpgm.served import predictions_from_logprobs
     from taskpgm.shadow_prices import prices
     from taskpgm.suite import demo_suite, embedded_suite
     from taskpgm.tasks import load_tasks
     from taskpgm.transfer import exposure_transfer
+    from taskpgm.truncation import predict_within, smallest_top_k
     from taskpgm.types import InputError, Solution, Status
     from taskpgm.uncertainty import bootstrap
     from taskpgm.utilities import HeldoutGain, Learnability, Representativeness, Supplied
@@ -66,7 +78,14 @@ _HOME = {
     "coverage": ("CoverageNetwork",),
     "curvature": ("convexity", "projected", "shifted"),
     "curves": ("diagnose", "fit_curves"),
-    "divergences": ("jensen_shannon",),
+    "divergences": (
+        "Hellinger",
+        "JensenShannon",
+        "KullbackLeibler",
+        "RenyiJensen",
+        "TotalVariation",
+        "jensen_shannon",
+    ),
     "exact": ("exact_certificate",),
     "exact_path": ("TradeOff", "trade_off"),
     "experts": ("train_experts",),
@@ -75,6 +94,7 @@ _HOME = {
     "global_search": ("global_solution",),
     "formats": ("read_network", "write_network"),
     "forecasting": ("forecast",),
+    "incremental": ("DivergenceTable", "without_task"),
     "inference": (
         "MARGINAL_METHODS",
         "METHODS",
@@ -87,16 +107,20 @@ _HOME = {
         "solve",
     ),
     "envelope_curves": ("EnvelopeCurves",),
+    "intervals": ("interval_effect",),
     "learning_curves": ("LearningCurves",),
     "mixture": ("Mixture",),
     "network": ("TaskNetwork", "balanced_beta"),
     "pairwise": ("PairwiseNetwork",),
     "pgm": ("from_pgmpy",),
     "predictive": ("predict",),
+    "probe_count": ("enough_probes",),
+    "served": ("predictions_from_logprobs",),
     "shadow_prices": ("prices",),
     "suite": ("demo_suite", "embedded_suite"),
     "tasks": ("load_tasks",),
     "transfer": ("exposure_transfer",),
+    "truncation": ("predict_within", "smallest_top_k"),
     "types": ("InputError", "Solution", "Status"),
     "uncertainty": ("bootstrap",),
     "utilities": ("HeldoutGain", "Learnability", "Representativeness", "Supplied"),
@@ -111,6 +135,7 @@ __all__ = [
     "CostBound",
     "CoverageNetwork",
     "CoverageProgram",
+    "DivergenceTable",
     "EffectiveTasks",
     "EnvelopeCurves",
     "EpochCap",
@@ -119,7 +144,10 @@ __all__ = [
     "FactoredNetwork",
     "Group",
     "HeldoutGain",
+    "Hellinger",
     "InputError",
+    "JensenShannon",
+    "KullbackLeibler",
     "Learnability",
     "LearningCurves",
     "LinearSimilarity",
@@ -127,6 +155,7 @@ __all__ = [
     "Mixture",
     "PairwiseNetwork",
     "ProbeSettings",
+    "RenyiJensen",
     "Representativeness",
     "SimplexQP",
     "Solution",
@@ -135,6 +164,7 @@ __all__ = [
     "Supplied",
     "TaskNetwork",
     "TaskSource",
+    "TotalVariation",
     "TradeOff",
     "TrainingSettings",
     "TrustRegion",
@@ -148,6 +178,7 @@ __all__ = [
     "demo_suite",
     "diagnose",
     "embedded_suite",
+    "enough_probes",
     "estimate_affinity",
     "exact_certificate",
     "explain",
@@ -156,19 +187,24 @@ __all__ = [
     "forecast",
     "from_pgmpy",
     "global_solution",
+    "interval_effect",
     "jensen_shannon",
     "judge",
     "load_tasks",
     "marginals",
     "predict",
+    "predict_within",
+    "predictions_from_logprobs",
     "prices",
     "projected",
     "read_network",
     "sensitivity",
     "shifted",
+    "smallest_top_k",
     "solve",
     "trade_off",
     "train_experts",
+    "without_task",
     "write_network",
 ]
 

@@ -3,8 +3,9 @@
     affinity = estimate_affinity(predictions)
     affinity.similarity[0, 1]           # exp(-10 J): how alike tasks 0 and 1 make a model behave
 
-Pooling a context's rare tokens into one bucket can only lower a divergence (data processing), and lowers it by at most
-1/2 (t_i + t_j) ln 2 with t the pooled masses: divergence_lower and divergence_upper enclose the exact value.
+Pooling a context's rare tokens into one bucket can only lower the Jensen-Shannon divergence (data processing), by at
+most 1/2 (t_i + t_j) ln 2 with t the pooled masses: divergence_lower and divergence_upper enclose the exact value. What
+is certain of another divergence its own file says (`taskpgm.divergences`).
 """
 
 from __future__ import annotations
@@ -15,27 +16,32 @@ from typing import TypeAlias
 import numpy as np
 
 from taskpgm.blocks import evidence_blocks
-from taskpgm.divergences import LN2
-from taskpgm.divergences.streaming import ROUNDING
+from taskpgm.divergences import DEFAULT_DIVERGENCE, LN2, UNKNOWN, Divergence, JensenShannon
 from taskpgm.progress import Progress, silent
-from taskpgm.types import Affinity, FloatArray, InputError, Predictions, readonly
+from taskpgm.types import Affinity, Blocks, FloatArray, InputError, Predictions, readonly
 from taskpgm.utilities import Learnability, Utility, gain_matrix
-
-STORAGE_ROUNDING = 1e-6
-"""Nats by which storing log-probabilities as float32 can move a divergence, with room to spare."""
-NUMERICAL_ERROR = STORAGE_ROUNDING + ROUNDING
-"""The same with that of computing it in float32; the certified intervals are wider by this."""
 
 
 @dataclass(frozen=True)
 class LinearSimilarity:
-    """S = 1 - J / ln 2, in [0, 1]; positive semidefinite (Hein & Bousquet 2005)."""
+    """S = 1 - J / ln 2, in [0, 1]; positive semidefinite (Hein & Bousquet 2005).
+
+    largest: the largest value of the divergence, ln 2 for Jensen-Shannon; 1 for Hellinger and total variation.
+    """
+
+    largest: float = LN2
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.largest) and self.largest > 0.0):
+            raise InputError(
+                f"largest = {self.largest}: a linear similarity needs a bounded divergence; use an exponential one."
+            )
 
     def __str__(self) -> str:
         return "linear"
 
     def of(self, divergence: FloatArray) -> FloatArray:
-        return 1.0 - divergence / LN2
+        return 1.0 - divergence / self.largest
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,7 @@ def estimate_affinity(
     *,
     utility: Utility | None = None,
     similarity: Similarity | None = None,
+    divergence: Divergence | None = None,
     progress: Progress = silent,
 ) -> Affinity:
     """Utilities, divergences with certified intervals, similarities and gains of all tasks.
@@ -71,21 +78,38 @@ def estimate_affinity(
         predictions: of every expert on the same contexts.
         utility: the rule for u; learnability where not given.
         similarity: the rule for S from J; exp(-10 J) where not given.
+        divergence: the rule for J (see `taskpgm.divergences`); Jensen-Shannon where not given.
         progress: told how many contexts' divergences are done.
 
     Raises:
-        InputError: predictions with NaN or rows that are not distributions, or utilities that are not finite.
+        InputError: predictions with NaN or rows that are not distributions, utilities or divergences that are not
+            finite, or a linear similarity for a divergence with another largest value.
     """
+    measure = DEFAULT_DIVERGENCE if divergence is None else divergence
+    blocks = evidence_blocks(predictions, measure, progress=progress)
+    return affinity_of(blocks, predictions, measure, utility, similarity)
+
+
+def affinity_of(
+    blocks: Blocks,
+    predictions: Predictions,
+    measure: Divergence,
+    utility: Utility | None,
+    similarity: Similarity | None,
+) -> Affinity:
+    """`estimate_affinity` of predictions whose divergences are known."""
     utility = Learnability() if utility is None else utility
     similarity = ExponentialSimilarity() if similarity is None else similarity
-    blocks = evidence_blocks(predictions, progress=progress)
+    _check_linear(similarity, measure)
     divergence = blocks.divergence.sum(axis=0)
-    lower, upper = _truncation_interval(divergence, predictions)
+    _check_divergence(divergence, predictions.names, measure)
+    lower, upper = certain_interval(divergence, predictions, measure)
     s = similarity.of(divergence)
     u = np.asarray(utility.evaluate(predictions, s), dtype=np.float64)
     if not np.all(np.isfinite(u)):
         name = predictions.names[int(np.argmin(np.isfinite(u)))]
-        raise InputError(f"the {utility.name} of task {name!r} is not finite: its predictions are unusable.")
+        remedy = "" if predictions.reported is None else "; served ones have Representativeness() and Supplied() always"
+        raise InputError(f"the {utility.name} of task {name!r} is not finite: its predictions are unusable{remedy}.")
     return Affinity(
         names=predictions.names,
         utility=readonly(u, np.float64),
@@ -95,15 +119,52 @@ def estimate_affinity(
         similarity=readonly(s, np.float64),
         gain=readonly(gain_matrix(predictions), np.float64),
         utility_name=utility.name,
-        similarity_name=str(similarity),
+        similarity_name=f"{similarity}{'' if isinstance(measure, JensenShannon) else f' of {measure.name}'}",
         blocks=blocks,
     )
 
 
-def _truncation_interval(divergence: FloatArray, predictions: Predictions) -> tuple[FloatArray, FloatArray]:
-    tail = np.exp(predictions.log_probs[:, :, -1].astype(np.float64)) @ predictions.weights
-    lower = np.maximum(divergence - NUMERICAL_ERROR, 0.0)
-    upper = np.minimum(divergence + 0.5 * (tail[:, None] + tail[None, :]) * LN2 + NUMERICAL_ERROR, LN2)
+def certain_interval(
+    divergence: FloatArray, predictions: Predictions, measure: Divergence
+) -> tuple[FloatArray, FloatArray]:
+    """((n, n) lower, (n, n) upper) around the divergences of predictions, whatever the pooled tokens are."""
+    lower, upper = _bounds(divergence, predictions, measure)
+    rounding = numerical_error(predictions, measure)
+    lower, upper = np.maximum(lower - rounding, 0.0), np.minimum(upper + rounding, measure.largest)
     np.fill_diagonal(lower, 0.0)
     np.fill_diagonal(upper, 0.0)
     return lower, upper
+
+
+def numerical_error(predictions: Predictions, measure: Divergence) -> float:
+    """By how much float32 can have moved the divergences of predictions, in either direction."""
+    finite = predictions.log_probs[np.isfinite(predictions.log_probs)]
+    return measure.rounding(float(-finite.min(initial=0.0)))
+
+
+def _bounds(divergence: FloatArray, predictions: Predictions, measure: Divergence) -> tuple[FloatArray, FloatArray]:
+    if predictions.reported is None:
+        tails = np.exp(predictions.log_probs[:, :, -1].astype(np.float64))
+        return measure.interval(divergence, tails, predictions.weights)
+    known, caps = predictions.reported.known, predictions.reported.caps
+    reported = np.where(known, np.exp(predictions.log_probs[:, :, :-1].astype(np.float64)), UNKNOWN)
+    rests = np.maximum(1.0 - reported.sum(axis=-1, where=known), 0.0)
+    return measure.interval_of_reports(reported, rests, caps, predictions.weights)
+
+
+def _check_linear(similarity: Similarity, measure: Divergence) -> None:
+    if isinstance(similarity, LinearSimilarity) and similarity.largest != measure.largest:
+        remedy = f"LinearSimilarity({measure.largest:g})" if np.isfinite(measure.largest) else "ExponentialSimilarity()"
+        raise InputError(
+            f"a linear similarity up to {similarity.largest:g} does not fit {measure.name}, whose largest value is"
+            f" {measure.largest:g}: use {remedy}."
+        )
+
+
+def _check_divergence(divergence: FloatArray, names: tuple[str, ...], measure: Divergence) -> None:
+    if not np.all(np.isfinite(divergence)):
+        i, j = np.argwhere(~np.isfinite(divergence))[0]  # the first row of a symmetric matrix: i < j
+        raise InputError(
+            f"{measure.name} between tasks {names[i]!r} and {names[j]!r} is infinite: one expert gives a token"
+            " probability 0 and the other does not; use a bounded divergence such as jensen_shannon or hellinger."
+        )

@@ -12,11 +12,11 @@ are at most max(8, BLOCK_MEMORY / (8 n^2)) blocks then.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from taskpgm.divergences import block_divergences
+from taskpgm.divergences import DEFAULT_DIVERGENCE, Divergence
 from taskpgm.progress import Progress, silent
 from taskpgm.types import Blocks, FloatArray, IntArray, Predictions, readonly
 
@@ -26,15 +26,43 @@ BLOCK_MEMORY = 256e6
 """Bytes that the blocks' divergences may take."""
 
 
-def evidence_blocks(predictions: Predictions, *, memory: float = BLOCK_MEMORY, progress: Progress = silent) -> Blocks:
+@dataclass(frozen=True, eq=False)
+class BlockMembers:
+    """Which block each context is in, before any divergence is known.
+
+    members: (C,) the block of each context. stratum, note: see `Blocks`; without a note, stratum t is task t.
+    """
+
+    members: IntArray
+    stratum: IntArray
+    note: str
+
+
+def evidence_blocks(
+    predictions: Predictions,
+    measure: Divergence = DEFAULT_DIVERGENCE,
+    *,
+    memory: float = BLOCK_MEMORY,
+    progress: Progress = silent,
+) -> Blocks:
     """The predictions' divergences by blocks of probes: a few for each task, or for each group of tasks.
 
     Args:
         predictions: of every expert on the same contexts, some of every task.
+        measure: the divergence.
         memory: bytes that the blocks may take; 8 blocks are kept whatever it is.
         progress: told how many contexts are done.
     """
-    groups, note = _groups(_probe_counts(predictions), memory)
+    cut = block_members(predictions, memory)
+    divergence = measure.blocks(predictions.log_probs, predictions.weights, cut.members, progress)
+    if cut.note:
+        progress("divergences", len(cut.members), len(cut.members), cut.note)
+    return blocks_of(predictions, cut, divergence)
+
+
+def block_members(predictions: Predictions, memory: float = BLOCK_MEMORY) -> BlockMembers:
+    """Whole probes shared out among blocks: a few for each task, or for each group of tasks."""
+    groups, note = _groups(probe_counts(predictions), memory)
     members = np.empty(len(predictions.context_task), dtype=np.int64)
     stratum: list[int] = []
     for place, (tasks, count) in enumerate(groups):
@@ -43,20 +71,27 @@ def evidence_blocks(predictions: Predictions, *, memory: float = BLOCK_MEMORY, p
             _, probe = np.unique(predictions.context_probe[contexts], return_inverse=True)
             members[contexts] = len(stratum) + (probe + offset) % count
         stratum += [place] * count
-    divergence = block_divergences(predictions.log_probs, predictions.weights, members, progress)
-    if note:
-        progress("divergences", len(members), len(members), note)
+    return BlockMembers(readonly(members, np.int64), readonly(stratum, np.int64), note)
+
+
+def blocks_of(predictions: Predictions, cut: BlockMembers, divergence: FloatArray) -> Blocks:
+    """The blocks of some predictions from their (B, n, n) divergences, which are locked, not copied."""
     return Blocks(
-        stratum=readonly(stratum, np.int64),
-        mass=readonly(np.bincount(members, predictions.weights, minlength=len(stratum)), np.float64),
+        stratum=cut.stratum,
+        mass=readonly(np.bincount(cut.members, predictions.weights, minlength=len(cut.stratum)), np.float64),
         divergence=_locked(divergence),
-        members=readonly(members, np.int64),
+        members=cut.members,
         scores=replace(predictions, log_probs=predictions.log_probs[:, :, :0].copy()),
-        note=note,
+        note=cut.note,
     )
 
 
-def _probe_counts(predictions: Predictions) -> IntArray:
+def by_stratum(blocks: Blocks) -> list[IntArray]:
+    """For each stratum, the places of its blocks."""
+    return [np.flatnonzero(blocks.stratum == place) for place in range(int(blocks.stratum.max()) + 1)]
+
+
+def probe_counts(predictions: Predictions) -> IntArray:
     """(n,) how many probes each task has."""
     _, first = np.unique(predictions.context_probe, return_index=True)
     return np.bincount(predictions.context_task[first], minlength=len(predictions.names))

@@ -13,8 +13,9 @@ import numpy as np
 
 from taskpgm.affinity import ExponentialSimilarity, LinearSimilarity, Similarity
 from taskpgm.choice import Rule
-from taskpgm.config import EnergySettings
 from taskpgm.coverage import DEFAULT_TAU, CoverageNetwork
+from taskpgm.divergences import DIVERGENCES, Divergence, RenyiJensen
+from taskpgm.energy_settings import EnergySettings
 from taskpgm.families import family_weights
 from taskpgm.feasible_settings import Allowed
 from taskpgm.network import TaskNetwork, balanced_beta
@@ -107,7 +108,16 @@ def utility_of(energy: EnergySettings) -> Utility:
 
 def similarity_of(energy: EnergySettings) -> Similarity:
     """The rule for the similarities that the settings name."""
-    return ExponentialSimilarity(energy.kappa) if energy.similarity == "exponential" else LinearSimilarity()
+    if energy.similarity == "exponential":
+        return ExponentialSimilarity(energy.kappa)
+    return LinearSimilarity(measure_of(energy).largest)
+
+
+def measure_of(energy: EnergySettings) -> Divergence:
+    """The divergence that the settings name."""
+    if energy.divergence == "renyi_jensen":
+        return RenyiJensen() if energy.order is None else RenyiJensen(energy.order)
+    return next(kind for kind in DIVERGENCES if kind.name == energy.divergence)()
 
 
 def check_names(tasks: TaskSet, energy: EnergySettings) -> None:

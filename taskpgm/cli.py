@@ -253,9 +253,10 @@ def evaluate(
 
     Goes on where it stopped. Exit 1 if a training run failed.
     """
-    from taskpgm.config import EvaluationSettings, load_config, validated
+    from taskpgm.config import EvaluationSettings, load_config
     from taskpgm.evaluation_report import evaluate_config, evaluate_suite
     from taskpgm.progress import terminal_progress
+    from taskpgm.settings import validated
 
     if (config is None) == (suite is None):
         raise InputError("give either a run's YAML file or --suite.")
@@ -351,8 +352,9 @@ def _network_from_files(
 
 def _constrained(network: TaskNetwork, path: Path) -> tuple[TaskNetwork, dict[str, Any]]:
     """The network within the feasible set that a file describes, and what the file says."""
-    from taskpgm.config import FeasibleSettings, read_yaml, validated
+    from taskpgm.config import FeasibleSettings
     from taskpgm.feasible_settings import feasible_set
+    from taskpgm.settings import read_yaml, validated
 
     settings = validated(FeasibleSettings, read_yaml(path), str(path))
     lower, upper, constraints = feasible_set(settings, network.names, None, "tokens", None)

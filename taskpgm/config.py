@@ -9,26 +9,17 @@ An unknown key is an error that suggests the nearest known one.
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeAlias
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from taskpgm.storage import read_text
+from taskpgm.energy_settings import EnergySettings
+from taskpgm.settings import Settings, Share, read_yaml, suggestion, validated
 from taskpgm.types import InputError
 
-Share: TypeAlias = Annotated[float, Field(ge=0.0, le=1.0)]
 Momentum: TypeAlias = Annotated[float, Field(ge=0.0, lt=1.0)]
-Model = TypeVar("Model", bound=BaseModel)
 ROLES = ("prompt", "completion", "instruction", "input", "output", "target", "messages")
-
-
-class Settings(BaseModel):
-    """A section of the configuration: frozen, and closed to unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class TaskSource(Settings):
@@ -55,7 +46,7 @@ class TaskSource(Settings):
     def _known_roles(cls, columns: dict[str, str] | None) -> dict[str, str] | None:
         for role in columns or {}:
             if role not in ROLES:
-                raise ValueError(f"unknown role {role!r}{_suggestion(role, ROLES)}")
+                raise ValueError(f"unknown role {role!r}{suggestion(role, ROLES)}")
         return columns
 
     @model_validator(mode="after")
@@ -149,21 +140,6 @@ class ProbeSettings(Settings):
         return top_k
 
 
-class ChooseSettings(Settings):
-    """A rule that chooses beta, instead of a number: exactly one. See `taskpgm.choice`."""
-
-    effective_tasks: float | None = Field(default=None, ge=1.0)
-    knee: bool = False
-    utility_share: Share | None = None
-    nearest_prior: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> ChooseSettings:
-        if (self.effective_tasks, self.utility_share, self.nearest_prior).count(None) + (not self.knee) != 3:
-            raise ValueError("give exactly one of effective_tasks, knee: true, utility_share and nearest_prior")
-        return self
-
-
 class MeasureSettings(Settings):
     """On which held-out examples a training run is measured: up to per_task of each task's part.
 
@@ -175,57 +151,6 @@ class MeasureSettings(Settings):
     batch_size: int = Field(default=128, ge=1)
     curve: bool = False
     """Also keep the losses along the run, after the shares of its steps in training.snapshots."""
-
-
-ONLY_OF = {
-    "coverage": ("curves",),
-    "pairwise": ("similarity", "kappa", "utility", "supplied", "lam", "beta", "rho", "choose"),
-}
-
-
-class EnergySettings(Settings):
-    """The energy. kind: "coverage" (learning curves and transfer) or "pairwise" (utilities and similarities).
-
-    tau pulls to the prior: 0.05 for coverage, 0 where a pairwise energy does not give it. target_weights say what
-    coverage, forecasts and the utility heldout_gain care about; not given, every family of tasks (heldout_gain: every
-    task) counts the same. Of a pairwise energy beta is balanced against redundancy by rho where it is neither given nor
-    chosen.
-    """
-
-    kind: Literal["coverage", "pairwise"] = "coverage"
-    curves: Literal["posterior", "least_squares", "envelope"] = "posterior"
-    similarity: Literal["exponential", "linear"] = "exponential"
-    kappa: float = Field(default=10.0, gt=0.0)
-    utility: Literal["learnability", "heldout_gain", "representativeness", "supplied"] = "learnability"
-    target_weights: dict[str, Annotated[float, Field(ge=0.0)]] | None = None
-    supplied: dict[str, float] | None = None
-    lam: float = Field(default=1.0, ge=0.0)
-    beta: float | None = None
-    rho: float = Field(default=0.5, ge=0.0)
-    choose: ChooseSettings | None = None
-    tau: float | None = Field(default=None, ge=0.0)
-    prior: dict[str, Annotated[float, Field(gt=0.0)]] | None = None
-
-    @model_validator(mode="after")
-    def _of_one_kind(self) -> EnergySettings:
-        other = "pairwise" if self.kind == "coverage" else "coverage"
-        defaults = type(self).model_fields
-        foreign = [name for name in ONLY_OF[other] if getattr(self, name) != defaults[name].default]
-        if foreign:
-            raise ValueError(f"{foreign[0]} belongs to kind: {other}; add that, or leave {foreign[0]} out")
-        return self
-
-    @model_validator(mode="after")
-    def _consistent(self) -> EnergySettings:
-        if (self.utility == "supplied") != (self.supplied is not None):
-            raise ValueError("utility: supplied needs supplied: {task: value, ...}, and only it takes them")
-        if self.target_weights is not None and self.utility != "heldout_gain" and self.kind != "coverage":
-            raise ValueError("target_weights are only used by kind: coverage, and by utility: heldout_gain")
-        if self.choose is not None and self.beta is not None:
-            raise ValueError("choose chooses beta; leave beta out")
-        if self.choose is not None and self.choose.nearest_prior is not None and self.tau:
-            raise ValueError("choose: nearest_prior minimises the divergence from the prior alone; leave tau out")
-        return self
 
 
 class GroupSettings(Settings):
@@ -360,71 +285,8 @@ def load_config(path: Path) -> RunConfig:
     return config.model_copy(update={"model": model, "tasks": tasks, "evaluation": evaluation})
 
 
-def read_yaml(path: Path) -> Any:
-    """The value in a YAML file."""
-    text = read_text(path)
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        place = getattr(error, "problem_mark", None)
-        where = f", line {place.line + 1}" if place else ""
-        raise InputError(f"{path}: not valid YAML{where}: {getattr(error, 'problem', error)}.") from error
-    except (ValueError, RecursionError) as error:  # a date in month 13, or nesting without end
-        raise InputError(f"{path}: not usable YAML ({error}).") from error
-
-
-def validated(kind: type[Model], values: Any, source: str) -> Model:
-    """Settings from plain values.
-
-    Raises:
-        InputError: not a mapping, or a missing, unknown or wrong setting, named with its place in the source.
-    """
-    if not isinstance(values, dict):
-        keys = " and ".join(f"{name}:" for name in list(kind.model_fields)[:2])
-        raise InputError(f"{source}: expected settings such as {keys}, found {type(values).__name__}.")
-    try:
-        return kind.model_validate(values)
-    except ValidationError as error:
-        raise InputError(f"{source}: {explain(error, kind)}") from error
-
-
 def resolve_path(source: TaskSource, relative_to: Path) -> TaskSource:
     """The source with its file path taken relative to a folder."""
     if source.path is None:
         return source
     return source.model_copy(update={"path": str(relative_to / source.path)})
-
-
-def explain(error: ValidationError, kind: type[BaseModel]) -> str:
-    """The first validation error as one line: where, what, and the nearest known key."""
-    errors = error.errors()
-    # a misspelt key also leaves its setting missing: the misspelling is what helps
-    first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
-    place = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        known = _fields_at(kind, first["loc"][:-1])
-        return f"{place}: unknown key{_suggestion(str(first['loc'][-1]), known)}"
-    if first["type"] == "missing":
-        return f"{place}: missing; this setting has no default."
-    message = first["msg"].removeprefix("Value error, ")
-    shown = "" if isinstance(first["input"], dict | list) else f" (found {first['input']!r})"
-    return f"{place}: {message[:1].lower()}{message[1:]}{shown}." if place else f"{message}."
-
-
-def _suggestion(word: str, known: Any) -> str:
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
-
-
-def _fields_at(kind: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    current: Any = kind
-    for part in location:
-        if isinstance(part, str) and part in current.model_fields:
-            current = _model_in(current.model_fields[part].annotation) or current
-    return list(current.model_fields)
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((model for arg in get_args(annotation) if (model := _model_in(arg)) is not None), None)

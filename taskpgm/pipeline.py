@@ -17,6 +17,7 @@ from taskpgm.base import Base, locate_base
 from taskpgm.building import (
     check_names,
     coverage_network,
+    measure_of,
     pairwise_network,
     prior_of,
     rule_of,
@@ -24,9 +25,10 @@ from taskpgm.building import (
     utility_of,
 )
 from taskpgm.choice import Choice, apply_rule
-from taskpgm.config import EnergySettings, FeasibleSettings, MixtureSettings, ProbeSettings, RunConfig, TrainingSettings
+from taskpgm.config import FeasibleSettings, MixtureSettings, ProbeSettings, RunConfig, TrainingSettings
 from taskpgm.coverage import CoverageNetwork
 from taskpgm.curves import diagnose
+from taskpgm.energy_settings import EnergySettings
 from taskpgm.feasible import FeasibleSet
 from taskpgm.feasible_settings import feasible_set
 from taskpgm.forecasting import forecast
@@ -37,7 +39,7 @@ from taskpgm.progress import Progress, silent
 from taskpgm.shadow_prices import prices
 from taskpgm.storage import atomic_directory, content_hash, read_json, versions
 from taskpgm.tasks import tasks_of
-from taskpgm.types import Affinity, InputError, TaskSet
+from taskpgm.types import Affinity, FloatArray, InputError, TaskSet
 from taskpgm.uncertainty import Spread, bootstrap
 
 SCHEMA = 5
@@ -144,7 +146,11 @@ def mix(
     experts = train_tokenised(tokenised, base, out, training, probes, progress)
     predictions = predict_tokenised(experts, tokenised, probes, progress)
     affinity = estimate_affinity(
-        predictions, utility=utility_of(energy), similarity=similarity_of(energy), progress=progress
+        predictions,
+        utility=utility_of(energy),
+        similarity=similarity_of(energy),
+        divergence=measure_of(energy),
+        progress=progress,
     )
     losses = experts.curves()
     families = [task.family for task in tasks]
@@ -201,8 +207,13 @@ def _evidence(affinity: Affinity) -> dict[str, Any]:
         "similarity": affinity.similarity_name,
         "gain": affinity.gain.tolist(),
         "divergence": affinity.divergence.tolist(),
-        "divergence_interval": [affinity.divergence_lower.tolist(), affinity.divergence_upper.tolist()],
+        "divergence_interval": [affinity.divergence_lower.tolist(), _finite(affinity.divergence_upper)],
     }
+
+
+def _finite(values: FloatArray) -> list[list[float | None]]:
+    """As JSON values, None where a value is infinite."""
+    return [[float(value) if np.isfinite(value) else None for value in row] for row in values]
 
 
 def _task_digests(tasks: TaskSet) -> list[Any]:

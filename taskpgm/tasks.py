@@ -19,7 +19,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from taskpgm.config import RunConfig, SplitSettings, TaskSource, as_sources, explain, read_yaml, resolve_path
+from taskpgm.config import RunConfig, SplitSettings, TaskSource, as_sources, resolve_path
+from taskpgm.settings import explain, read_yaml
 from taskpgm.storage import first_line, parse_json, read_json, read_text, versions
 from taskpgm.types import Example, InputError, Task, TaskSet
 

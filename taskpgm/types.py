@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 Float32Array = NDArray[np.float32]
 IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
 
 
 class InputError(ValueError):
@@ -149,6 +150,18 @@ class Probes:
 
 
 @dataclass(frozen=True, eq=False)
+class Reported:
+    """Which entries of Predictions a server reported; the others are one guess of many (see `taskpgm.served`).
+
+    known: (n, C, k) bool, True where the expert's probability of the token was reported.
+    caps: (n, C) float64, the most that a token which was not reported can have.
+    """
+
+    known: BoolArray
+    caps: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
 class Predictions:
     """What every expert, and the base, predicts on the same contexts.
 
@@ -160,6 +173,7 @@ class Predictions:
     marginal_log_probs: (C,) float32, the same for the task's marginal over tokens at that target position.
     context_task: (C,) index of the task a context comes from. context_probe: (C,) index of its probe.
     weights: (C,) float64, sum 1, equal mass per task.
+    reported: for predictions of a server, what of log_probs it said; None where all of it was measured.
     """
 
     names: tuple[str, ...]
@@ -170,6 +184,7 @@ class Predictions:
     context_task: IntArray
     context_probe: IntArray
     weights: FloatArray
+    reported: Reported | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,9 +192,9 @@ class Blocks:
     """The evidence of an affinity cut into blocks of whole probes, so that it can be drawn again from itself.
 
     stratum: (B,) which blocks may be drawn for each other: those of one task, or of one group of tasks. mass: (B,) the
-    sum of its contexts' weights. divergence: (B, n, n) the weighted sum over them of the Jensen-Shannon divergences,
-    nats: over all blocks it adds up to the affinity's. members: (C,) the block of each context. scores: the predictions
-    without their log_probs, for the utilities. note: what was coarsened for want of memory, else empty.
+    sum of its contexts' weights. divergence: (B, n, n) the weighted sum over them of the divergences (Jensen-Shannon:
+    nats); over all blocks it adds up to the affinity's. members: (C,) the block of each context. scores: the
+    predictions without their log_probs, for the utilities. note: what was coarsened for want of memory, else empty.
     """
 
     stratum: IntArray
@@ -194,7 +209,8 @@ class Blocks:
 class Affinity:
     """How useful each task is and how alike any two of them make a model behave.
 
-    utility: (n,). divergence: (n, n) nats, with certified divergence_lower and divergence_upper.
+    utility: (n,). divergence: (n, n), Jensen-Shannon in nats unless another was asked for, with certified
+    divergence_lower and divergence_upper (infinite where pooling leaves no bound).
     similarity: (n, n) in [0, 1], unit diagonal. gain: (n, n) nats per target token; gain[i, j] is what training on
     task i does for task j. blocks: the evidence it comes from, for `taskpgm.bootstrap`.
     """

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from taskpgm.affinity import ExponentialSimilarity, Similarity
+from taskpgm.blocks import by_stratum
 from taskpgm.choice import Rule, apply_rule
 from taskpgm.coverage import CoverageNetwork
 from taskpgm.curve_uncertainty import drawn_mixtures
@@ -191,7 +192,7 @@ def _drawn(
 ) -> tuple[FloatArray, FloatArray]:
     """(utilities, similarities) of the blocks drawn with replacement within each stratum."""
     utility, similarity = rules
-    picked = np.concatenate([rng.choice(own, size=len(own)) for own in _by_stratum(blocks)])
+    picked = np.concatenate([rng.choice(own, size=len(own)) for own in by_stratum(blocks)])
     times = np.bincount(picked, minlength=len(blocks.stratum))
     s = similarity.of(divergence_of(blocks, times))
     order = np.argsort(blocks.members, kind="stable")
@@ -217,10 +218,6 @@ def divergence_of(blocks: Blocks, times: IntArray) -> FloatArray:
     drawn = np.bincount(blocks.stratum, weights=times * blocks.mass)
     share = times * (mass / drawn)[blocks.stratum]
     return np.asarray(np.einsum("b,bij->ij", share, blocks.divergence, optimize=True))
-
-
-def _by_stratum(blocks: Blocks) -> list[IntArray]:
-    return [np.flatnonzero(blocks.stratum == place) for place in range(int(blocks.stratum.max()) + 1)]
 
 
 def _mixture(solution: Solution) -> FloatArray:

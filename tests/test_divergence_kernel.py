@@ -335,3 +335,25 @@ def test_the_first_call_on_a_fresh_machine_takes_at_most_15_seconds(tmp_path: Pa
     assert first <= 15.0
     assert second < first  # the compilation was kept
     assert time.perf_counter() - start < 60.0
+
+
+FIRST_AND_LAST_DIGITS = """
+import numpy as np, taskpgm as tp
+from taskpgm.divergences import Batch, DivergenceSums
+logs = 3.0 * np.random.default_rng(0).normal(size=(5, 40, 300))
+logs -= np.log(np.exp(logs).sum(axis=-1, keepdims=True))
+for arithmetic in ("float64", "float32"):
+    sums = DivergenceSums(5, arithmetic=arithmetic)
+    sums.add(Batch(logs))
+    print(sums.divergence.tobytes().hex())
+for measure in (tp.TotalVariation(), tp.RenyiJensen(), tp.RenyiJensen(0.3)):
+    print(measure.between(logs).tobytes().hex())
+"""
+
+
+def test_what_was_just_compiled_and_what_was_kept_give_the_same_digits(tmp_path: Path) -> None:
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", FIRST_AND_LAST_DIGITS]
+    first, second = (subprocess.run(command, env=environment, capture_output=True, check=True) for _ in range(2))
+    assert len(first.stdout.split()) == 5
+    assert first.stdout == second.stdout

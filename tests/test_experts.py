@@ -141,6 +141,21 @@ def test_a_subset_keeps_the_bases_top_tokens_and_pools_the_rest(trained: Experts
     assert np.all(exact <= interval.divergence_upper)
 
 
+def test_models_are_asked_for_more_tokens_until_the_interval_holds(trained: Experts, tasks: TaskSet) -> None:
+    few = PROBES.model_copy(update={"top_k": 1})
+    coarse, exact = (tp.estimate_affinity(tp.predict(trained, tasks, probes)) for probes in (few, PROBES))
+    at_first = float((coarse.divergence_upper - coarse.divergence_lower).max())
+    width = 0.25 * at_first
+    found = tp.predict_within(trained, tasks, width, few)
+    affinity = tp.estimate_affinity(found)
+    assert (affinity.divergence_upper - affinity.divergence_lower).max() <= width
+    assert np.all(affinity.divergence_lower <= exact.divergence)
+    assert np.all(exact.divergence <= affinity.divergence_upper)
+    assert 2 < found.log_probs.shape[2] < tp.predict(trained, tasks, PROBES).log_probs.shape[2]
+    with pytest.raises(tp.InputError, match="width 1e-09"):
+        tp.predict_within(trained, tasks, 1e-9, few)
+
+
 def test_batch_size_changes_only_rounding(trained: Experts, tasks: TaskSet) -> None:
     probes = make_probes(tokenize_for(tasks, trained.base, PROBES), 4)
     loaded = trained.load(0)

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -200,6 +201,21 @@ def test_supplied_utilities_and_bounds_reach_the_mixture(project: Path) -> None:
     assert mixture.weights["copy"] == pytest.approx(0.6, abs=1e-12)
     assert mixture.unit == "examples"
     assert sum(mixture.counts(1000).values()) == 1000
+
+
+def test_another_divergence_reaches_the_mixture_and_says_what_is_unbounded(project: Path) -> None:
+    changes = {"energy": {"kind": "pairwise", "divergence": "renyi_jensen", "order": 0.3}, "probes": {"top_k": 8}}
+    shutil.copytree(project / "done", project / "renyi")
+    config = load_config(write_config(project, **changes))
+    write_config(project)
+    mixture, fresh, _ = run(config, project / "renyi")
+    assert fresh
+    assert mixture.status == "optimal"
+    assert mixture.details["similarity"] == "exponential(kappa=10) of renyi_jensen"
+    lower, upper = mixture.details["divergence_interval"]
+    assert lower[0][1] == 0.0
+    assert upper[0] == [0.0, None, None]  # nothing bounds it where tokens were pooled
+    assert all(check.passed for check in tp.Mixture.from_json(project / "renyi" / "mixture.json").verify())
 
 
 def test_constraints_of_a_run_reach_the_mixture_with_their_prices(project: Path) -> None:

@@ -86,7 +86,7 @@ def test_every_taskpgm_command_works(
 def test_every_snippet_runs(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(workplace)
     snippets = blocks("python")
-    assert len(snippets) == 4
+    assert len(snippets) == 5
     names: dict[str, object] = {}  # as a reader who types one after the other
     for snippet in snippets:
         exec(compile(snippet, "README.md", "exec"), names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -84,9 +85,7 @@ def test_coarse_blocks_give_about_the_same_error_bars(monkeypatch: pytest.Monkey
     drawn = SIMULATION.drawn(SIMULATION.population(3), 60, 7)
     fine, network = SIMULATION.evidence(drawn)
     n = len(fine.names)
-    monkeypatch.setattr(
-        "taskpgm.affinity.evidence_blocks", lambda p, progress: evidence_blocks(p, memory=8 * 8 * n * n)
-    )
+    monkeypatch.setattr("taskpgm.affinity.evidence_blocks", partial(evidence_blocks, memory=8 * 8 * n * n))
     coarse, _ = SIMULATION.evidence(drawn)
     assert coarse.blocks is not None
     assert len(coarse.blocks.stratum) == 8

@@ -8,6 +8,10 @@ since r cancels. So a pair and token cost one logarithm, of a number near 1 wher
 small there, and cancels exactly between equal experts. The same code serves float32 (logarithm and exponential are
 polynomials, sums run in float32 over a tile of the vocabulary and in float64 over the tiles) and float64. What is
 computed for a pair does not depend on the number of threads: `add_pieces` releases the lock and writes its own part.
+
+Functions are forced into their caller. A function that stays apart is there twice, in its own library and in that of
+its caller, where it was optimised once more; a process that has just compiled it runs the first, one that reads the
+caller from the cache the second, and the order of sums, and so the last digits, differ between the two.
 """
 
 from __future__ import annotations
@@ -50,7 +54,7 @@ _B2, _B3, _B4, _B5, _B6 = np.array(
 _C = tuple(2.0 / (LN2 * (2 * k + 1)) for k in range(12))  # log2((1 + z) / (1 - z)) in odd powers of z
 
 
-@numba.njit(cache=True, fastmath={"contract"}, error_model="numpy")
+@numba.njit(cache=True, forceinline=True, fastmath={"contract"}, error_model="numpy")
 def log2_single(x: np.float32) -> np.float32:
     """log2 x in float32 for positive normal x, to 8e-8 + 6e-8 |log2 x|; finite at 0, so that 0 log 0 is 0."""
     bits = np.float32(x).view(np.int32)
@@ -60,7 +64,7 @@ def log2_single(x: np.float32) -> np.float32:
     return np.float32(np.int32(above >> np.int32(23))) + p * f
 
 
-@numba.njit(cache=True, fastmath={"contract"}, error_model="numpy")
+@numba.njit(cache=True, forceinline=True, fastmath={"contract"}, error_model="numpy")
 def log2_double(x: float) -> float:
     """log2 x in float64 for positive normal x, to rounding (|z| <= 1/5: the next term is 1e-18 of the first)."""
     bits = np.float64(x).view(np.int64)
@@ -73,7 +77,7 @@ def log2_double(x: float) -> float:
     return np.float64(above >> 52) + p * z
 
 
-@numba.njit(cache=True, fastmath={"contract"}, error_model="numpy")
+@numba.njit(cache=True, forceinline=True, fastmath={"contract"}, error_model="numpy")
 def exp_single(x: np.float32) -> np.float32:
     """e^x in float32 for x clipped to [SMALLEST, 1]; ln 2 in two parts, the first of few digits."""
     x = _SMALLEST if x < _SMALLEST else x
@@ -155,7 +159,7 @@ def add_pieces(
                 out[piece, j, i] = out[piece, i, j]
 
 
-@numba.njit(cache=True, error_model="numpy")
+@numba.njit(cache=True, forceinline=True, error_model="numpy")
 def _exponentials(logs: Any, out: Any) -> float:
     """Probabilities into out, followed by zeros, and their sum."""
     total = 0.0
@@ -165,7 +169,7 @@ def _exponentials(logs: Any, out: Any) -> float:
     return total
 
 
-@numba.njit(cache=True, fastmath=SUMS, error_model="numpy")
+@numba.njit(cache=True, forceinline=True, fastmath=SUMS, error_model="numpy")
 def _tile_exponentials(logs: Any, out: Any) -> Any:
     total = out.dtype.type(0)
     for v in range(len(logs)):
@@ -175,7 +179,7 @@ def _tile_exponentials(logs: Any, out: Any) -> Any:
     return total
 
 
-@numba.njit(cache=True, error_model="numpy")
+@numba.njit(cache=True, forceinline=True, error_model="numpy")
 def _divide_by_largest(rows: Any, totals: FloatArray, doubled: Any, inverse: Any) -> None:
     """P_i / (2 r) into the rows and 2 r into doubled, from probabilities of these totals."""
     one = rows.dtype.type(1)
@@ -190,20 +194,20 @@ def _divide_by_largest(rows: Any, totals: FloatArray, doubled: Any, inverse: Any
             _multiply(rows[i, low : low + TILE], tile_inverse, rows.dtype.type(1.0 / totals[i]))
 
 
-@numba.njit(cache=True, error_model="numpy")
+@numba.njit(cache=True, forceinline=True, error_model="numpy")
 def _raise_to(largest: Any, row: Any, factor: Any) -> None:
     for v in range(len(largest)):
         p = row[v] * factor
         largest[v] = largest[v] if largest[v] > p else p
 
 
-@numba.njit(cache=True, error_model="numpy")
+@numba.njit(cache=True, forceinline=True, error_model="numpy")
 def _multiply(row: Any, by: Any, factor: Any) -> None:
     for v in range(len(row)):
         row[v] = row[v] * factor * by[v]
 
 
-@numba.njit(cache=True, error_model="numpy")
+@numba.njit(cache=True, forceinline=True, error_model="numpy")
 def _add_square(
     rows: Any, doubled: Any, diagonal: FloatArray, top: int, left: int, weight: float, out: FloatArray
 ) -> None:
@@ -222,7 +226,7 @@ def _add_square(
             out[i, j] += weight * min(max(divergence, 0.0), LN2)
 
 
-@numba.njit(cache=True, fastmath=SUMS, error_model="numpy")
+@numba.njit(cache=True, forceinline=True, fastmath=SUMS, error_model="numpy")
 def _tile_sum(first: Any, second: Any, doubled: Any) -> Any:
     total = first.dtype.type(0)
     for v in range(len(first)):
