@@ -5,13 +5,15 @@ diagonal, equivariant under reordering of the experts, and equal to its slow twi
 """
 
 from taskpgm.divergences.jensen_shannon import LN2, block_divergences, jensen_shannon, jensen_shannon_reference
-from taskpgm.divergences.streaming import Batch, DivergenceSums, streamed_divergences
+from taskpgm.divergences.streaming import Batch, DivergenceSums, Sums, empty_sums, streamed_divergences
 
 __all__ = [
     "LN2",
     "Batch",
     "DivergenceSums",
+    "Sums",
     "block_divergences",
+    "empty_sums",
     "jensen_shannon",
     "jensen_shannon_reference",
     "streamed_divergences",
