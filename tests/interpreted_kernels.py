@@ -87,7 +87,7 @@ def test_float32_errs_less_between_nearly_equal_experts() -> None:
     st.sampled_from(ARITHMETICS),
     SEEDS,
 )
-@settings(max_examples=12)
+@settings(max_examples=8)
 def test_laws(log_probs: np.ndarray, arithmetic: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
     found = divergence(log_probs, arithmetic)

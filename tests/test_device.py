@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -16,6 +17,7 @@ from evidence import random_log_probs
 
 import taskpgm as tp
 from taskpgm.divergences import Batch, DivergenceSums, empty_sums, jensen_shannon_reference, streamed_divergences
+from taskpgm.divergences.device import DEVICE_ROUNDING
 
 TESTS = Path(__file__).parent
 needs_triton = pytest.mark.skipif(
@@ -48,6 +50,21 @@ def test_the_kernels_compile_for_a_card_that_need_not_be_there(real: str, tmp_pa
     if real == "fp32":  # one logarithm for each pair and token, and each by the special function unit
         assert kernels["pair_sums:4"] == str(4 * 4)
         assert kernels["pair_sums:8"] == str(8 * 8)
+
+
+@needs_triton
+def test_the_benchmark_of_a_card_runs_in_the_interpreter(tmp_path: Path) -> None:
+    script = TESTS.parent / "benchmarks" / "affinity.py"
+    arguments = ["card", "--device", "cpu", "--shape", "5", "2", "60", "--repetitions", "1"]
+    limits, *records = map(json.loads, run([str(script), *arguments], tmp_path, TRITON_INTERPRET="1").splitlines())
+    assert "interpreted" in limits["device"]
+    assert len(records) == 6
+    for record in records:
+        assert record["largest_difference_of_float32"] <= DEVICE_ROUNDING
+        assert record["largest_difference_of_float64"] <= 1e-13
+        assert record["equal_experts_at"] == 0.0
+        assert record["limit_seconds"] == max(record["bytes_limit_seconds"], record["special_limit_seconds"])
+        assert record["share_of_limit"] == pytest.approx(record["limit_seconds"] / record["seconds"])
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])

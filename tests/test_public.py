@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import pkgutil
 import subprocess
 import sys
@@ -42,6 +41,8 @@ def test_importing_the_package_is_light() -> None:
 
 def test_every_module_imports() -> None:
     for module in pkgutil.walk_packages(tp.__path__, "taskpgm."):
-        absent = "triton_kernels" in module.name and importlib.util.find_spec("triton") is None
-        if module.name != "taskpgm.__main__" and not absent:
+        if module.name not in {
+            "taskpgm.__main__",
+            "taskpgm.divergences.triton_kernels",
+        }:  # test_device.py runs the latter
             importlib.import_module(module.name)

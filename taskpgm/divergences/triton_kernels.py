@@ -15,9 +15,9 @@ Three kernels, for a group of contexts small enough for the card's cache:
 2. `scale`: a_i, 2 r and the T_i. These divide only when pairs are added up, so that log-probabilities, normalised or
    nearly so, come from memory once, where a second look at the same few tokens finds them in the cache. Logits come
    twice.
-3. `pair_sums`: F. A program holds SIDE x SIDE pairs of experts, for each of TOKENS tokens, in registers: TOKENS threads,
-   each with all pairs for one token at a time. A thread sums in the precision of the arithmetic; every CHUNK tokens the
-   threads' sums are added up, and go on in float64.
+3. `pair_sums`: F. A program holds SIDE x SIDE pairs of experts, for each of TOKENS tokens, in registers: a thread
+   of TOKENS has all pairs for one token at a time. It sums in the arithmetic's precision; every CHUNK tokens the sums
+   of the threads are added up, and go on in float64.
 
 The order of all sums depends on the shapes alone, and is the same for every pair: equal experts have equal F.
 """
