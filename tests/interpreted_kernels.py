@@ -179,6 +179,13 @@ def test_no_sums_yet() -> None:
     assert DeviceSums(3, 2).divergence.shape == (2, 3, 3)
 
 
+def test_another_device_is_refused() -> None:
+    sums = DeviceSums(2)
+    sums.add(Batch(torch.full((2, 1, 2), float(np.log(0.5)))))
+    with pytest.raises(tp.InputError, match="a batch on meta among batches on cpu"):
+        sums.add(Batch(torch.zeros((2, 1, 2), device="meta")))
+
+
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 5.0])
 @pytest.mark.parametrize("arithmetic", ARITHMETICS)

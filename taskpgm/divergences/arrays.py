@@ -30,6 +30,11 @@ def on_device(values: object) -> bool:
     return bool(values.is_cuda) or os.environ.get(INTERPRETED) == "1"
 
 
+def settled(values: Any) -> Any:
+    """The same where its divergences will be computed: brought to the host from a card that Triton cannot use."""
+    return values.detach().cpu() if is_tensor(values) and not on_device(values) else values
+
+
 def host_array(values: object) -> NDArray[Any]:
     """As an array of numpy, brought to the host if need be; bfloat16, which numpy does not know, becomes float32."""
     if not is_tensor(values):

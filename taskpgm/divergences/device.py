@@ -76,8 +76,8 @@ class DeviceSums:
         """Add a batch's contexts; its log_probs are a tensor of any layout, in bfloat16, float16, float32 or float64.
 
         Raises:
-            InputError: wrong shapes, weights or blocks, whole numbers, NaN, or rows of log-probabilities that are more
-                than 0.1 % (in 16 bits: 0.1 % and what their rounding can do) away from sum 1.
+            InputError: wrong shapes, weights or blocks, another device than before, whole numbers, NaN, or rows of
+                log-probabilities more than 0.1 % (in 16 bits: and what their rounding can do) away from sum 1.
         """
         import torch
 
@@ -106,6 +106,10 @@ class DeviceSums:
             raise InputError(f"log_probs: a batch of {len(logs)} experts among batches of {self._squares.experts}.")
         if not logs.dtype.is_floating_point:
             raise InputError(f"log_probs: expected floating-point numbers, found {logs.dtype}.")
+        if self._sums is not None and self._sums.device != logs.device:
+            raise InputError(
+                f"log_probs: a batch on {logs.device} among batches on {self._sums.device}; move it there."
+            )
         return checked_contexts(batch.contexts, logs.shape[1])
 
     @property

@@ -14,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from taskpgm.divergences.arrays import settled
 from taskpgm.divergences.streaming import (
     ContextSlices,
     check_shape,
@@ -58,7 +59,7 @@ def block_divergences(
     """
     check_shape(np.shape(log_probs))
     contexts = np.shape(log_probs)[1]
-    slices = ContextSlices(log_probs, _positive(weights, contexts), members, logits)
+    slices = ContextSlices(settled(log_probs), _positive(weights, contexts), members, logits)
     return streamed_divergences(slices, int(members.max()) + 1, contexts=contexts, progress=progress)
 
 
