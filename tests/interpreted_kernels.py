@@ -208,6 +208,7 @@ def test_logits_without_a_softmax_are_named(bad: float) -> None:
 @pytest.mark.parametrize(
     ("batch", "message"),
     [
+        (Batch(np.zeros((2, 1, 1))), "expected a torch tensor on a graphics card"),
         (Batch(torch.zeros(2, 3)), "shape"),
         (Batch(torch.zeros(3, 1, 1)), "3 experts among batches of 2"),
         (Batch(torch.zeros(2, 1, 1, dtype=torch.int64)), "expected floating-point numbers, found torch.int64"),

@@ -16,10 +16,11 @@ INTERPRETED = "TRITON_INTERPRET"
 
 def is_tensor(values: object) -> TypeGuard[Any]:
     """Whether it is a torch tensor."""
-    return "torch" in sys.modules and isinstance(values, _torch().Tensor)  # else there can be none
+    return "torch" in sys.modules and isinstance(values, loaded_torch().Tensor)  # else there can be none
 
 
-def _torch() -> Any:
+def loaded_torch() -> Any:
+    """torch, which whoever made a tensor has imported."""
     return sys.modules["torch"]
 
 
@@ -40,12 +41,12 @@ def host_array(values: object) -> NDArray[Any]:
     if not is_tensor(values):
         return np.asarray(values)
     tensor: Any = values.detach().cpu()
-    return np.asarray((tensor.float() if tensor.dtype == _torch().bfloat16 else tensor).numpy())
+    return np.asarray((tensor.float() if tensor.dtype == loaded_torch().bfloat16 else tensor).numpy())
 
 
 def precision(values: object) -> float:
     """The distance from 1 to the next number of its type; 0 of integers."""
     if is_tensor(values):
-        return float(_torch().finfo(values.dtype).eps) if values.dtype.is_floating_point else 0.0
+        return float(loaded_torch().finfo(values.dtype).eps) if values.dtype.is_floating_point else 0.0
     dtype = np.asanyarray(values).dtype
     return float(np.finfo(dtype).eps) if np.issubdtype(dtype, np.floating) else 0.0

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from taskpgm.divergences.arrays import loaded_torch, on_device
 from taskpgm.divergences.streaming import (
     Arithmetic,
     Batch,
@@ -79,8 +80,6 @@ class DeviceSums:
             InputError: wrong shapes, weights or blocks, another device than before, whole numbers, NaN, or rows of
                 log-probabilities more than 0.1 % (in 16 bits: and what their rounding can do) away from sum 1.
         """
-        import torch
-
         logs: Any = batch.log_probs
         contexts = self._checked(batch)
         blocks = len(self._block_weights)
@@ -90,9 +89,10 @@ class DeviceSums:
         exact = is_exact(self.arithmetic, self._work)
         self.rounding = self.rounding if exact else DEVICE_ROUNDING
         order = np.argsort(members, kind="stable")
+        torch = loaded_torch()
         with torch.no_grad(), _on_its_device(logs):
             if self._sums is None:
-                self._sums = torch.zeros((blocks, *self._squares.shape), dtype=torch.float64, device=logs.device)
+                self._sums = logs.new_zeros((blocks, *self._squares.shape), dtype=torch.float64)
             work = _Work(logs, contexts[order], weights[order], members[order], exact, batch.logits, self._squares)
             totals = work.add_to(self._sums, self._scratch)
         check_totals(totals, contexts[order], normalisation_tolerance(batch.log_probs))
@@ -101,6 +101,8 @@ class DeviceSums:
 
     def _checked(self, batch: Batch) -> IntArray:
         logs: Any = batch.log_probs
+        if not on_device(logs):
+            raise InputError("log_probs: expected a torch tensor on a graphics card, and triton installed.")
         check_shape(tuple(logs.shape))
         if len(logs) != self._squares.experts:
             raise InputError(f"log_probs: a batch of {len(logs)} experts among batches of {self._squares.experts}.")
@@ -124,9 +126,7 @@ class DeviceSums:
 
 def _on_its_device(tensor: Any) -> AbstractContextManager[Any]:
     """While it lasts, kernels start on the tensor's card."""
-    import torch
-
-    return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()
+    return loaded_torch().cuda.device(tensor.device) if tensor.is_cuda else nullcontext()
 
 
 def _divergences(sums: FloatArray, weight: float) -> FloatArray:
@@ -173,8 +173,7 @@ class _Work:
 
     @property
     def dtype(self) -> Any:
-        import torch
-
+        torch = loaded_torch()
         return torch.float64 if self.exact else torch.float32
 
     @property
@@ -192,16 +191,12 @@ class _Work:
     @cached_property
     def special(self) -> bool:
         """Whether the card's own logarithm is taken."""
-        import torch
-
-        return bool(self.logs.is_cuda) and torch.version.hip is None and not self.exact
+        return bool(self.logs.is_cuda) and loaded_torch().version.hip is None and not self.exact
 
     def add_to(self, sums: Any, scratch: int) -> FloatArray:
         """Add F to (blocks, squares, SIDE, SIDE) sums; (n, k) the rows' sums of probabilities, on the host."""
-        import torch
-
         n, k = len(self.logs), len(self.contexts)
-        totals = self._empty((k, n), torch.float64)
+        totals = self._empty((k, n), loaded_torch().float64)
         size = max(1, scratch // (self.dtype.itemsize * (n + 1) * self.width))
         for low in range(0, k, size):
             some = slice(low, min(low + size, k))
@@ -211,13 +206,11 @@ class _Work:
 
     def _scale(self, logs: Any, totals: Any) -> tuple[Any, Any]:
         """(k, n, W) P / (2 r) and (k, W) 2 r of some contexts; the sums of probabilities go into (k, n) totals."""
-        import torch
-
         from taskpgm.divergences import triton_kernels as kernels
 
         n, k, vocabulary = logs.shape
         scaled, doubled = self._empty((k, n, self.width)), self._empty((k, self.width))
-        parts = self._empty((k, self.width // TOKENS, n), torch.float64)
+        parts = self._empty((k, self.width // TOKENS, n), loaded_torch().float64)
         shifts = self._empty((k, n) if self.logits else (1,))
         if self.logits:
             kernels.log_sums[(k, n)](logs, shifts, *logs.stride(), vocabulary, **{**self.meta, "TOKENS": 8 * TOKENS})
@@ -226,7 +219,7 @@ class _Work:
             *(logs, shifts, scaled, doubled, parts, *logs.stride(), n, vocabulary, self.width),
             **{**self.meta, "SHIFTED": self.logits, "EXPERTS": together},
         )
-        torch.sum(parts, dim=1, out=totals)
+        loaded_torch().sum(parts, dim=1, out=totals)
         return scaled, doubled
 
     def _add_pairs(self, scaled: Any, doubled: Any, totals: Any, some: slice, sums: Any) -> None:
@@ -266,11 +259,7 @@ class _Work:
         return self.logs.index_select(1, self._sent(contexts))
 
     def _empty(self, shape: tuple[int, ...], dtype: Any = None) -> Any:
-        import torch
-
-        return torch.empty(shape, dtype=dtype or self.dtype, device=self.logs.device)
+        return loaded_torch().empty(shape, dtype=dtype or self.dtype, device=self.logs.device)
 
     def _sent(self, values: NDArray[Any]) -> Any:
-        import torch
-
-        return torch.from_numpy(np.ascontiguousarray(values)).to(self.logs.device, non_blocking=True)
+        return loaded_torch().from_numpy(np.ascontiguousarray(values)).to(self.logs.device, non_blocking=True)
