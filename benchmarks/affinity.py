@@ -3,6 +3,7 @@
     python benchmarks/affinity.py speed         # against the machine's limit, scipy and torch, 16 x 8 x 32,000
     python benchmarks/affinity.py scaling       # how the time grows with experts, contexts and vocabulary, fitted
     python benchmarks/affinity.py large         # 1,000 experts x 512 contexts x 1,025 tokens from a memory-mapped file
+    python benchmarks/affinity.py card          # logits and log-probabilities on a graphics card, against its limits
     python benchmarks/affinity.py all --out affinity.jsonl
 
 The limit ("ceiling") is the rate at which as many threads evaluate the kernel's own float32 logarithm on 16 kilobytes,
@@ -25,8 +26,10 @@ from typing import Any
 
 import numba
 import numpy as np
+from parts.card import by_torch, card_records
 
 from taskpgm.divergences import LN2, jensen_shannon, streamed_divergences
+from taskpgm.divergences.device import SCRATCH
 from taskpgm.divergences.kernels import SUMS, log2_single
 from taskpgm.divergences.streaming import ContextSlices, available_threads, of_negative_type
 from taskpgm.progress import terminal_progress
@@ -87,19 +90,6 @@ def by_scipy(probabilities: Array) -> Array:
 
     contexts = range(probabilities.shape[1])
     return np.mean([cdist(probabilities[:, c], probabilities[:, c], "jensenshannon") ** 2 for c in contexts], axis=0)
-
-
-def by_torch(logs: Any) -> Any:
-    """Eager, context by context, every pair once for each order, float32."""
-    import torch
-
-    total = torch.zeros(len(logs), len(logs))
-    for c in range(logs.shape[1]):
-        p = logs[:, c].exp()
-        entropies = -torch.special.xlogy(p, p).sum(dim=1)
-        middle = 0.5 * (p[:, None] + p[None])
-        total += -torch.special.xlogy(middle, middle).sum(dim=2) - 0.5 * (entropies[:, None] + entropies[None])
-    return total / logs.shape[1]
 
 
 def speed_records(options: argparse.Namespace) -> Iterator[Record]:
@@ -199,6 +189,7 @@ FIGURES: dict[str, Callable[[argparse.Namespace], Iterator[Record]]] = {
     "speed": speed_records,
     "scaling": scaling_records,
     "large": large_records,
+    "card": card_records,
 }
 
 
@@ -208,12 +199,16 @@ def parser() -> argparse.ArgumentParser:
     found = {name: figures.add_parser(name) for name in (*FIGURES, "all")}
     for one in found.values():
         one.add_argument("--out", type=Path, help="JSON lines go to this file instead of the standard output")
-    for name, shape in (("speed", (16, 8, 32_000)), ("large", (1000, 512, 1025))):
+    for name, shape in (("speed", (16, 8, 32_000)), ("large", (1000, 512, 1025)), ("card", (64, 32, 32_000))):
         found[name].add_argument("--shape", type=int, nargs=3, default=shape, metavar=("EXPERTS", "CONTEXTS", "TOKENS"))
-    for name, repetitions in (("speed", 30), ("scaling", 3)):
+    for name, repetitions in (("speed", 30), ("scaling", 3), ("card", 10)):
         found[name].add_argument("--repetitions", type=int, default=repetitions)
     found["large"].add_argument("--blocks", type=int, default=32)
     found["large"].add_argument("--folder", type=Path, help="where 2 gigabytes of predictions are written to")
+    found["card"].add_argument(
+        "--device", default="cuda", help="cpu where TRITON_INTERPRET=1 is set: a check, no speed"
+    )
+    found["card"].add_argument("--scratch", type=int, default=SCRATCH, help="bytes of scaled probabilities at a time")
     return made
 
 

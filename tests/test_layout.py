@@ -9,7 +9,7 @@ from pathlib import Path
 import taskpgm
 
 ROOT = Path(taskpgm.__file__).parent
-MODEL_LIBRARIES = {"torch", "transformers", "datasets", "peft", "accelerate", "tokenizers", "lm_eval"}
+MODEL_LIBRARIES = {"torch", "transformers", "datasets", "peft", "accelerate", "tokenizers", "lm_eval", "triton"}
 PGM_HALF = ("network", "coverage", "inference", "judge", "explanation", "uncertainty", "shadow_prices", "forecasting")
 PIPELINE = (
     *("types", "tasks", "experts", "predictive", "divergences", "utilities", "affinity", "network", "judge"),

@@ -41,5 +41,8 @@ def test_importing_the_package_is_light() -> None:
 
 def test_every_module_imports() -> None:
     for module in pkgutil.walk_packages(tp.__path__, "taskpgm."):
-        if module.name != "taskpgm.__main__":
+        if module.name not in {
+            "taskpgm.__main__",
+            "taskpgm.divergences.triton_kernels",
+        }:  # test_device.py runs the latter
             importlib.import_module(module.name)

@@ -11,7 +11,7 @@ from taskpgm.divergences.jensen_shannon import LN2, block_divergences, jensen_sh
 from taskpgm.divergences.jensen_shannon_divergence import JensenShannon
 from taskpgm.divergences.kullback_leibler import KullbackLeibler
 from taskpgm.divergences.renyi_jensen import RenyiJensen
-from taskpgm.divergences.streaming import Batch, DivergenceSums, streamed_divergences
+from taskpgm.divergences.streaming import Batch, DivergenceSums, Sums, empty_sums, streamed_divergences
 from taskpgm.divergences.total_variation import TotalVariation
 
 DIVERGENCES: tuple[type[Divergence], ...] = (JensenShannon, Hellinger, TotalVariation, KullbackLeibler, RenyiJensen)
@@ -29,8 +29,10 @@ __all__ = [
     "JensenShannon",
     "KullbackLeibler",
     "RenyiJensen",
+    "Sums",
     "TotalVariation",
     "block_divergences",
+    "empty_sums",
     "jensen_shannon",
     "jensen_shannon_reference",
     "streamed_divergences",

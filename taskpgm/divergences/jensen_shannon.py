@@ -14,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from taskpgm.divergences.arrays import settled
 from taskpgm.divergences.streaming import (
     ContextSlices,
     check_shape,
@@ -27,35 +28,38 @@ from taskpgm.types import FloatArray, InputError, IntArray
 LN2 = float(np.log(2.0))
 
 
-def jensen_shannon(log_probs: ArrayLike, weights: ArrayLike | None = None) -> FloatArray:
+def jensen_shannon(log_probs: ArrayLike, weights: ArrayLike | None = None, *, logits: bool = False) -> FloatArray:
     """(n, n) Jensen-Shannon divergences in nats, each in [0, ln 2], with a zero diagonal.
 
     Args:
-        log_probs: (n, C, V) natural logarithms; -inf is probability 0. Each row is normalised.
+        log_probs: (n, C, V) natural logarithms; -inf is probability 0. Each row is normalised. An array, or a torch
+            tensor, which is not moved: one on a graphics card is computed there where triton is installed.
         weights: (C,) context weights that are not negative, scaled here to sum 1; equal where not given.
+        logits: whether log_probs are a model's outputs before the softmax, of any sum.
 
     Raises:
-        InputError: wrong shapes, NaN, or rows whose probabilities are more than 0.1 % away from summing to 1.
+        InputError: wrong shapes, NaN, or rows of log-probabilities whose probabilities are more than 0.1 % away from
+            summing to 1 (in 16 bits: 0.1 % and what their rounding can do).
     """
     check_shape(np.shape(log_probs))
     contexts = np.shape(log_probs)[1]
     together = np.zeros(contexts, dtype=np.int64)
-    return np.asarray(block_divergences(log_probs, _positive(weights, contexts), together)[0])
+    return np.asarray(block_divergences(log_probs, _positive(weights, contexts), together, logits=logits)[0])
 
 
 def block_divergences(
-    log_probs: ArrayLike, weights: ArrayLike, members: IntArray, progress: Progress = silent
+    log_probs: ArrayLike, weights: ArrayLike, members: IntArray, progress: Progress = silent, *, logits: bool = False
 ) -> FloatArray:
     """(B, n, n) what each block of contexts adds to the Jensen-Shannon divergences, in nats.
 
     Args:
-        log_probs, weights: as for `jensen_shannon`.
+        log_probs, weights, logits: as for `jensen_shannon`.
         members: (C,) the block of each context, from 0.
         progress: told after each slice of the contexts.
     """
     check_shape(np.shape(log_probs))
     contexts = np.shape(log_probs)[1]
-    slices = ContextSlices(log_probs, _positive(weights, contexts), members)
+    slices = ContextSlices(settled(log_probs), _positive(weights, contexts), members, logits)
     return streamed_divergences(slices, int(members.max()) + 1, contexts=contexts, progress=progress)
 
 

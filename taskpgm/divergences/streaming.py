@@ -13,6 +13,8 @@ with a = 4 or 8 the bytes of the arithmetic. The first EXACT_WORK logarithms are
 with more work goes on in float32, with an error of at most ROUNDING. A matrix of divergences must be of negative type,
 or similarities made from it are not positive semidefinite (Vedaldi & Zisserman 2012). Where float32 cannot show that
 with a margin, as when experts are nearly equal, `streamed_divergences` reads the batches once more in float64.
+
+Batches of tensors on a graphics card are added up there (`taskpgm.divergences.device`); `empty_sums` chooses.
 """
 
 from __future__ import annotations
@@ -22,11 +24,12 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from taskpgm.divergences.arrays import host_array, on_device, precision
 from taskpgm.progress import Progress, silent
 from taskpgm.types import FloatArray, InputError, IntArray
 
@@ -45,27 +48,42 @@ Arithmetic: TypeAlias = Literal["float32", "float64"]
 class Batch:
     """What all experts predict on some contexts.
 
-    log_probs: (n, C, V) natural logarithms, rows of sum 1 in probability. contexts: which of the C are meant, all
-    where None; k of them. weights: (k,) not negative, 1 each where None. members: (k,) the block of each, 0 where None.
+    log_probs: (n, C, V) natural logarithms, rows of sum 1 in probability: an array, or a torch tensor of any device.
+    contexts: which of the C are meant, all where None; k of them. weights: (k,) not negative, 1 each where None.
+    members: (k,) the block of each, 0 where None. logits: whether log_probs are still to be normalised (softmax).
     """
 
     log_probs: ArrayLike
     weights: ArrayLike | None = None
     members: ArrayLike | None = None
     contexts: IntArray | None = None
+    logits: bool = False
+
+
+class Sums(Protocol):
+    """Weighted sums of the divergences between all experts, to which batches are added, wherever they are computed."""
+
+    weight: float
+    rounding: float
+
+    def add(self, batch: Batch) -> None: ...
+
+    @property
+    def divergence(self) -> FloatArray: ...
 
 
 class DivergenceSums:
     """Weighted sums of the divergences between all experts, by blocks of contexts, to which batches are added.
 
     divergence: (blocks, n, n) nats, not yet divided by the weight: the sum of the weights of all contexts so far.
-    rounded: whether a part of it was computed in float32. arithmetic: of everything; chosen by the work where None.
+    rounding: nats by which float32 may have moved a mean; 0 where all was computed in float64. arithmetic: of
+    everything; chosen by the work where None.
     """
 
     def __init__(self, experts: int, blocks: int = 1, arithmetic: Arithmetic | None = None) -> None:
         self.divergence: FloatArray = np.zeros((blocks, experts, experts))
         self.weight = 0.0
-        self.rounded = False
+        self.rounding = 0.0
         self.arithmetic = arithmetic
         self._work = 0
 
@@ -78,21 +96,22 @@ class DivergenceSums:
         blocks, n, _ = self.divergence.shape
         logs, contexts = _readable(batch, n)
         weights = checked_weights(batch.weights, len(contexts))
-        members = _checked_members(batch.members, len(contexts), blocks)
+        members = checked_members(batch.members, len(contexts), blocks)
         self._work += n * (n + 1) // 2 * len(contexts) * logs.shape[2]
-        exact = self.arithmetic == "float64" or (self.arithmetic is None and self._work <= EXACT_WORK)
-        self.rounded = self.rounded or not exact
+        exact = is_exact(self.arithmetic, self._work)
+        self.rounding = self.rounding if exact else ROUNDING
         order = np.argsort(members, kind="stable")
         dtype = np.dtype(np.float64 if exact else np.float32)
-        self._add_sorted(logs, contexts[order], weights[order], members[order], dtype)
+        totals = self._add_sorted(logs, contexts[order], weights[order], members[order], dtype)
+        check_totals(totals, contexts[order], normalisation_tolerance(batch.log_probs))
         self.weight += float(weights.sum())
 
     def _add_sorted(
         self, logs: NDArray[Any], contexts: IntArray, weights: FloatArray, members: IntArray, dtype: np.dtype[Any]
-    ) -> None:
-        """Piece after piece, in the same order for any number of threads; `members` rise."""
+    ) -> FloatArray:
+        """Piece after piece, in the same order for any number of threads; `members` rise. (n, k) sums of the rows."""
         n, threads = len(logs), available_threads()
-        starts = _piece_starts(members)
+        starts = piece_starts(members, PIECES)
         wave = max(threads, min(len(starts) - 1, int(WAVE_MEMORY // (8 * n * n))))
         work = _Work(logs, contexts, weights, np.empty((n, len(contexts))), dtype)
         with ThreadPoolExecutor(threads) as pool:
@@ -100,7 +119,7 @@ class DivergenceSums:
                 part = starts[low : low + wave + 1]
                 for start, divergence in zip(part, work.run(part, threads, pool), strict=False):
                     self.divergence[members[start]] += divergence
-        check_totals(work.totals, contexts)
+        return work.totals
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,26 +171,28 @@ def streamed_divergences(
         InputError: no batch, a batch that does not fit (see `DivergenceSums.add`), or no weight at all.
     """
     sums = _summed(batches, blocks, None, contexts, progress)
-    if sums.rounded and not of_negative_type(sums.divergence.sum(axis=0), sums.weight * ROUNDING):
+    divergence = sums.divergence
+    if sums.rounding and not of_negative_type(divergence.sum(axis=0), sums.weight * sums.rounding):
         if iter(batches) is batches:
             warnings.warn(
-                f"float32 leaves divergences with an error of {ROUNDING:g} nats, too much to show that similarities are"
-                " positive semidefinite: give a list of batches, which can be read again, for float64.",
+                f"float32 leaves divergences with an error of {sums.rounding:g} nats, too much to show that"
+                " similarities are positive semidefinite: give a list of batches, read again for float64.",
                 stacklevel=2,
             )
         else:
             sums = _summed(batches, blocks, "float64", contexts, progress)
-    sums.divergence /= sums.weight
-    return sums.divergence
+            divergence = sums.divergence
+    divergence /= sums.weight
+    return divergence
 
 
 def _summed(
     batches: Iterable[Batch], blocks: int, arithmetic: Arithmetic | None, contexts: int, progress: Progress
-) -> DivergenceSums:
+) -> Sums:
     sums, done = None, 0
     for batch in batches:
         if sums is None:
-            sums = DivergenceSums(len(np.asanyarray(batch.log_probs)), blocks, arithmetic)
+            sums = empty_sums(batch, blocks, arithmetic)
         sums.add(batch)
         done += np.shape(batch.log_probs)[1] if batch.contexts is None else len(batch.contexts)
         progress("divergences", done, max(contexts, done), "in float64" if arithmetic else f"{done} contexts")
@@ -180,19 +201,28 @@ def _summed(
     return sums
 
 
+def empty_sums(batch: Batch, blocks: int = 1, arithmetic: Arithmetic | None = None) -> Sums:
+    """Where batches like this one are added up: on the card that its tensor is on, else on the processor."""
+    from taskpgm.divergences.device import DeviceSums
+
+    kind = DeviceSums if on_device(batch.log_probs) else DivergenceSums
+    return kind(np.shape(batch.log_probs)[0], blocks, arithmetic)
+
+
 @dataclass(frozen=True, eq=False)
 class ContextSlices:
-    """(n, C, V) log-probabilities, in memory or memory-mapped, as batches of contexts, block after block."""
+    """(n, C, V) log-probabilities, in memory, memory-mapped or on a card, as batches of contexts, block after block."""
 
     log_probs: ArrayLike
     weights: FloatArray
     members: IntArray
+    logits: bool = False
 
     def __iter__(self) -> Iterator[Batch]:
         order = np.argsort(self.members, kind="stable")
         n, contexts, vocabulary = np.shape(self.log_probs)
         for part in np.array_split(order, min(contexts, 1 + n * n * contexts * vocabulary // (2 * SLICE_WORK))):
-            yield Batch(self.log_probs, self.weights[part], self.members[part], part)
+            yield Batch(self.log_probs, self.weights[part], self.members[part], part, self.logits)
 
 
 def of_negative_type(divergence: FloatArray, error: float) -> bool:
@@ -232,41 +262,67 @@ def check_shape(shape: tuple[int, ...]) -> None:
         raise InputError(f"log_probs: expected (experts, contexts, tokens), none of them 0; found shape {shape}.")
 
 
+def is_exact(arithmetic: Arithmetic | None, work: int) -> bool:
+    """Whether to compute in float64: as asked for, else where there are no more logarithms than EXACT_WORK so far."""
+    return arithmetic == "float64" or (arithmetic is None and work <= EXACT_WORK)
+
+
 def _readable(batch: Batch, experts: int) -> tuple[NDArray[Any], IntArray]:
     """(log-probabilities as the kernel reads them, which contexts of theirs): copied only where they must be."""
-    logs = np.asarray(batch.log_probs)
+    logs = host_array(batch.log_probs)
     check_shape(logs.shape)
     if len(logs) != experts:
         raise InputError(f"log_probs: a batch of {len(logs)} experts among batches of {experts}.")
-    contexts = np.arange(logs.shape[1]) if batch.contexts is None else np.asarray(batch.contexts, dtype=np.int64)
-    if len(contexts) == 0 or contexts.min() < 0 or contexts.max() >= logs.shape[1]:
-        raise InputError(f"contexts: expected some of those of the batch's log_probs, 0 to {logs.shape[1] - 1}.")
-    if logs.dtype not in (np.float32, np.float64) or not logs.flags.c_contiguous:
+    contexts = checked_contexts(batch.contexts, logs.shape[1])
+    if batch.logits or logs.dtype not in (np.float32, np.float64) or not logs.flags.c_contiguous:
         kept = logs[:, contexts]
         single = kept.dtype in (np.float16, np.float32)
         logs, contexts = np.ascontiguousarray(kept, np.float32 if single else np.float64), np.arange(len(contexts))
+        logs = _log_softmax(logs) if batch.logits else logs
     view = logs.view()
     view.setflags(write=False)  # one type for the compiler
     return view, contexts
 
 
-def _checked_members(members: ArrayLike | None, contexts: int, blocks: int) -> IntArray:
+def _log_softmax(logits: NDArray[Any]) -> NDArray[Any]:
+    with np.errstate(invalid="ignore"):  # rows without a finite largest one become NaN, which is refused
+        shifted = logits - logits.max(axis=-1, keepdims=True)
+        totals = np.exp(shifted).sum(axis=-1, keepdims=True, dtype=np.float64)
+        shifted -= np.log(totals).astype(shifted.dtype)
+    return np.asarray(shifted)
+
+
+def checked_contexts(contexts: ArrayLike | None, available: int) -> IntArray:
+    """(k,) the places that a batch means, all of them where None."""
+    found = np.arange(available) if contexts is None else np.asarray(contexts, dtype=np.int64)
+    if len(found) == 0 or found.min() < 0 or found.max() >= available:
+        raise InputError(f"contexts: expected some of those of the batch's log_probs, 0 to {available - 1}.")
+    return found
+
+
+def checked_members(members: ArrayLike | None, contexts: int, blocks: int) -> IntArray:
+    """(k,) the block of each context; 0 where None."""
     found = np.zeros(contexts, dtype=np.int64) if members is None else np.asarray(members, dtype=np.int64)
     if found.shape != (contexts,) or found.min() < 0 or found.max() >= blocks:
         raise InputError(f"members: expected {contexts} numbers of blocks, from 0 to {blocks - 1}.")
     return found
 
 
-def _piece_starts(members: IntArray) -> IntArray:
-    """Where pieces begin, and where the last ends: parts of one block, of at most a sixteenth of the contexts."""
+def piece_starts(members: IntArray, pieces: int) -> IntArray:
+    """Where pieces begin, and where the last ends: parts of one block, of at most this fraction of the contexts."""
     edges = [0, *(np.flatnonzero(np.diff(members)) + 1).tolist(), len(members)]
-    longest = -(-len(members) // PIECES)
+    longest = -(-len(members) // pieces)
     return np.array([start for low, high in pairwise(edges) for start in range(low, high, longest)] + [len(members)])
 
 
-def check_totals(totals: FloatArray, contexts: IntArray) -> None:
+def normalisation_tolerance(log_probs: ArrayLike) -> float:
+    """How far from 1 rows may sum: 0.1 %, and what rounding of logarithms down to -16 to their precision can do."""
+    return NORMALISATION_TOLERANCE + 8.0 * precision(log_probs)
+
+
+def check_totals(totals: FloatArray, contexts: IntArray, tolerance: float = NORMALISATION_TOLERANCE) -> None:
     """Refuse (n, k) sums of probabilities, of these contexts, that are not 1."""
-    wrong = ~(np.abs(totals - 1.0) <= NORMALISATION_TOLERANCE)
+    wrong = ~(np.abs(totals - 1.0) <= tolerance)
     if wrong.any():
         expert, place = np.argwhere(wrong)[0]
         where, total = f"log_probs[{expert}, {contexts[place]}]", totals[expert, place]
