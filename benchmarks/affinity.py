@@ -14,9 +14,7 @@ can be compared. Threads: NUMBA_NUM_THREADS.
 from __future__ import annotations
 
 import argparse
-import json
 import resource
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +25,7 @@ from typing import Any
 import numba
 import numpy as np
 from parts.card import by_torch, card_records
+from parts.figures import print_figures
 
 from taskpgm.divergences import LN2, jensen_shannon, streamed_divergences
 from taskpgm.divergences.device import SCRATCH
@@ -212,17 +211,5 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def main() -> None:
-    options = parser().parse_args()
-    wanted = list(FIGURES) if options.figure == "all" else [options.figure]
-    stream = options.out.open("w", encoding="utf-8") if options.out else sys.stdout
-    for name in wanted:
-        settings = parser().parse_args([name]) if options.figure == "all" else options
-        for record in FIGURES[name](settings):
-            print(json.dumps(record), file=stream, flush=True)
-    if options.out:
-        stream.close()
-
-
 if __name__ == "__main__":
-    main()
+    print_figures(parser, FIGURES)

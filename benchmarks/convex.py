@@ -14,9 +14,7 @@ The published frontiers of the OR-Library are in tests/test_portfolios.py.
 from __future__ import annotations
 
 import argparse
-import json
 import resource
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +23,7 @@ from typing import Any
 import numpy as np
 from parts.convex_solvers import KINDS, Record, add_arguments, full_rank, near_singular, solver_records
 from parts.evidence_simulation import RULE, coverage, drawn, evidence, population
+from parts.figures import print_figures
 
 from taskpgm.constraints import EffectiveTasks, Group
 from taskpgm.exact_path import trade_off
@@ -190,17 +189,5 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def main() -> None:
-    options = parser().parse_args()
-    wanted = list(FIGURES) if options.figure == "all" else [options.figure]
-    stream = options.out.open("w", encoding="utf-8") if options.out else sys.stdout
-    for name in wanted:
-        settings = parser().parse_args([name]) if options.figure == "all" else options
-        for record in FIGURES[name](settings):
-            print(json.dumps(record), file=stream, flush=True)
-    if options.out:
-        stream.close()
-
-
 if __name__ == "__main__":
-    main()
+    print_figures(parser, FIGURES)

@@ -75,16 +75,18 @@ class Divergence(abc.ABC):
             tails: (n, C) that pooled probability. weights: (C,) of sum 1.
         """
 
-    @abc.abstractmethod
     def interval_of_reports(
         self, reported: FloatArray, rests: FloatArray, caps: FloatArray, weights: FloatArray
     ) -> tuple[FloatArray, FloatArray]:
         """((n, n) lower, (n, n) upper) bounds where each expert's probability is known of some tokens only.
 
+        From 0 to the largest value where a divergence has nothing better to say.
+
         Args:
             reported: (n, C, k) probabilities, UNKNOWN where they are. rests: (n, C) what the known ones leave of 1.
             caps: (n, C) the most that one unknown token can have. weights: (C,) of sum 1.
         """
+        return nothing_certain(len(reported), self.largest)
 
     @abc.abstractmethod
     def rounding(self, largest_log: float) -> float:

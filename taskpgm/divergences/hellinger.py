@@ -13,7 +13,6 @@ from taskpgm.divergences.divergence import (
     Divergence,
     add_tails,
     add_up,
-    nothing_certain,
     pair_by_pair,
 )
 from taskpgm.progress import Progress, silent
@@ -46,11 +45,6 @@ class Hellinger(Divergence):
 
     def interval(self, divergence: FloatArray, tails: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
         return divergence, divergence + add_tails(lambda s, t: np.sqrt(s * t), tails, weights)
-
-    def interval_of_reports(
-        self, reported: FloatArray, rests: FloatArray, caps: FloatArray, weights: FloatArray
-    ) -> tuple[FloatArray, FloatArray]:
-        return nothing_certain(len(reported), self.largest)
 
     def rounding(self, largest_log: float) -> float:
         return 2.0 * FLOAT32_ROUNDING * (largest_log + 1.0)

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from taskpgm.divergences.divergence import FLOAT32_ROUNDING, Divergence, add_up, nothing_certain, unless_exact
+from taskpgm.divergences.divergence import FLOAT32_ROUNDING, Divergence, add_up, unless_exact
 from taskpgm.divergences.jensen_shannon import normalised
 from taskpgm.progress import Progress, silent
 from taskpgm.types import FloatArray, IntArray
@@ -54,11 +54,6 @@ class KullbackLeibler(Divergence):
 
     def interval(self, divergence: FloatArray, tails: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
         return divergence, divergence + unless_exact(tails, weights)
-
-    def interval_of_reports(
-        self, reported: FloatArray, rests: FloatArray, caps: FloatArray, weights: FloatArray
-    ) -> tuple[FloatArray, FloatArray]:
-        return nothing_certain(len(reported), self.largest)
 
     def rounding(self, largest_log: float) -> float:
         return FLOAT32_ROUNDING * largest_log * (largest_log + 2.0) + 1e-12

@@ -12,7 +12,6 @@ from taskpgm.divergences.divergence import (
     FLOAT32_ROUNDING,
     Divergence,
     add_up_in_threads,
-    nothing_certain,
     pair_by_pair,
     unless_exact,
 )
@@ -68,11 +67,6 @@ class RenyiJensen(Divergence):
     def interval(self, divergence: FloatArray, tails: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
         unknown = unless_exact(tails, weights)
         return np.where(unknown > 0.0, 0.0, divergence), divergence + unknown
-
-    def interval_of_reports(
-        self, reported: FloatArray, rests: FloatArray, caps: FloatArray, weights: FloatArray
-    ) -> tuple[FloatArray, FloatArray]:
-        return nothing_certain(len(reported), self.largest)
 
     def rounding(self, largest_log: float) -> float:
         return 4.0 * FLOAT32_ROUNDING * (largest_log + 1.0) / (1.0 - self.order)
