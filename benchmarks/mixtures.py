@@ -4,6 +4,7 @@
     python benchmarks/mixtures.py run --out runs/study --seeds 200-214 --mixtures confirmation
     python benchmarks/mixtures.py run --out runs/study --seeds 200-205 --steps 125 --mixtures ablations
     python benchmarks/mixtures.py run --out runs/study --seeds 200-207 --steps 500 --mixtures long
+    python benchmarks/mixtures.py run --out runs/study --seeds 200-205 --mixtures rules
     python benchmarks/mixtures.py collect --out runs/study --mixtures confirmation --to confirmation.jsonl
     python benchmarks/mixtures.py confirmation benchmarks/results/mixtures/confirmation.jsonl
     python benchmarks/mixtures.py report benchmarks/results/mixtures/confirmation.jsonl
@@ -28,7 +29,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from parts.studied_mixtures import ABLATED, AGAIN, CONFIRMATION, EVERY, STANDARD, Bench, mixtures
+from parts.studied_mixtures import ABLATED, AGAIN, CONFIRMATION, EVERY, MORE_BASELINES, STANDARD, Bench, mixtures
 from parts.study_report import confirmation, print_table, report, summary
 
 from taskpgm.forecasting import Forecast
@@ -41,6 +42,7 @@ SETS = {
     "standard": STANDARD,
     "confirmation": CONFIRMATION,
     "long": ("uniform", "proportional", "temperature-2", "pairwise-careful", "coverage-families"),
+    "rules": ("uniform", "coverage-families", "pairwise-careful", *MORE_BASELINES),
     "ablations": ("uniform", "coverage-families", "pairwise-careful", *ABLATED),
     "all": EVERY,
 }
