@@ -119,8 +119,10 @@ def work(suite: str, seed: int, out: Path, budgets: Sequence[int], wanted: Seque
         if names := missing(out, suite, seed, steps, wanted):
             found = study(suite, seed, out, steps, names)
             path = record_path(out, suite, seed, steps)
-            if path.is_file():
-                found["runs"] = [*read_json(path)["runs"], *found["runs"]]
+            if path.is_file():  # by now another process may have added to it
+                new = {run["mixture"] for run in found["runs"]}
+                stored = [run for run in read_json(path)["runs"] if run["mixture"] not in new]
+                found["runs"] = [*stored, *found["runs"]]
             write_atomic(path, (canonical_json(found) + "\n").encode())
 
 

@@ -44,20 +44,28 @@ def test_the_record_is_whole_and_paired(name: str, seeds: int, mixtures: int) ->
 
 
 @pytest.mark.parametrize(
-    ("command", "record", "shown"),
+    ("command", "record", "shown", "cells"),
     [
-        ("report", "study", "REPORT.md"),
-        ("report", "confirmation", "CONFIRMATION_REPORT.md"),
-        ("confirmation", "confirmation", "CONFIRMED.md"),
+        ("report", "study", "REPORT.md", 6),
+        ("report", "confirmation", "CONFIRMATION_REPORT.md", 6),
+        ("confirmation", "confirmation", "CONFIRMED.md", 6),
+        ("report", "long", "LONG.md", 3),
+        ("report", "ablations", "ABLATIONS.md", 3),
+        ("report", "rules", "RULES.md", 6),
     ],
 )
 def test_reports_are_what_the_records_say(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str, record: str, shown: str
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+    record: str,
+    shown: str,
+    cells: int,
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["mixtures.py", command, str(RESULTS / f"{record}.jsonl")])
     benchmark("mixtures").main()
     printed = capsys.readouterr().out
-    assert printed.count("| pairwise-careful |") == 6
+    assert printed.count("| pairwise-careful |") == cells
     assert printed == (RESULTS / shown).read_text()
 
 
