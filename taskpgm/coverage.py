@@ -206,8 +206,10 @@ class CoverageNetwork(MixtureEnergy):
 
     def lost(self, mixture: ArrayLike) -> FloatArray:
         """(n,) what forgetting adds to each task's loss, nats per target token."""
-        own = np.asarray(mixture, dtype=np.float64) * self.budget / self.lengths
-        return np.asarray(self.forgetting * (1.0 + own / REHEARSAL) ** -REHEARSAL_POWER)
+        p, lost = np.asarray(mixture, dtype=np.float64), np.zeros(len(self))
+        for part in self.falling[1:]:
+            lost[part.tasks] = part.curves.losses(p @ part.reach)
+        return lost
 
     def losses(self, mixture: ArrayLike) -> FloatArray:
         """(n,) the expected loss of every task, nats per target token."""

@@ -24,9 +24,9 @@ from taskpgm.types import FloatArray, InputError, Solution, readonly
 
 LEVEL = 0.95
 EXPOSURE_FACTOR = 4.0
-"""By how much the exposure that counts may differ from what the mixture gives: with it 95 % of the losses of final runs
-on the embedded suites' seeds 100 to 105 lay inside the intervals, without it half. The report of the study tells the
-share on seeds that it was not set on."""
+"""By how much the exposure that counts may differ from what the mixture gives. It was set on seeds 100 to 105 of the
+embedded suites so that 95 % of the losses of final runs lay inside the intervals; the report of the confirmation
+(benchmarks/results/mixtures) tells the share on seeds that it was not set on."""
 MEASURED = 2.0  # standard deviations of a measured loss
 
 
