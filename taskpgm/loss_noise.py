@@ -32,4 +32,4 @@ def fell_at_all(losses: LossCurves) -> NDArray[np.bool_]:
     """(n,) whether the expert of each task lowered its loss by more than noise."""
     n = len(losses.names)
     own = losses.losses[np.arange(n), :, np.arange(n)]
-    return np.asarray(own[:, 0] - own.min(axis=1) >= FLAT * noise(own)[:, 1:].max(axis=1, initial=0.0))
+    return np.asarray(own[:, 0] - own.min(axis=1) > FLAT * noise(own)[:, 1:].max(axis=1, initial=0.0))

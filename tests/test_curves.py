@@ -230,6 +230,7 @@ def test_fits_of_unusable_losses_are_refused() -> None:
     with pytest.raises(InputError, match="'t1': a loss is not a finite number"):
         tp.fit_curves(LossCurves(losses.names, losses.examples, losses.examples, broken), np.eye(2))
     once = LossCurves(losses.names, losses.examples[:, :1], losses.examples[:, :1], losses.losses[:, :1])
+    assert np.array_equal(exposure_transfer(once), np.eye(2))  # nothing can be told from it
     with pytest.raises(InputError, match="one snapshot only"):
         tp.fit_curves(once, np.eye(2))
     with pytest.raises(InputError, match="curve fit 'spline'"):
