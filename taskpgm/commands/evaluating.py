@@ -1,0 +1,56 @@
+"""taskpgm evaluate: does the mixture help the final model?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from taskpgm.commands.options import Json, Out
+from taskpgm.types import InputError
+
+
+def evaluate(
+    config: Annotated[Path | None, typer.Argument(help="The run's YAML file, with its section evaluation.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Training runs on each mixture; one gives no interval.")] = 3,
+    out: Out = Path("runs/default"),
+    suite: Annotated[
+        str | None, typer.Option(help="An embedded suite instead: easy-redundant, hard-redundant or interacting.")
+    ] = None,
+    steps: Annotated[
+        list[int] | None, typer.Option(min=1, help="Steps of each run, instead of the file's; may be given again.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at a time, each in a process of its own.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Train on our mixture and on the baselines at equal budget, and compare held-out losses, paired by seed.
+
+    Goes on where it stopped. Exit 1 if a training run failed.
+    """
+    from taskpgm.config import EvaluationSettings, load_config
+    from taskpgm.evaluation_report import evaluate_config, evaluate_suite
+    from taskpgm.progress import terminal_progress
+    from taskpgm.settings import validated
+
+    if (config is None) == (suite is None):
+        raise InputError("give either a run's YAML file or --suite.")
+    file = None if config is None else load_config(config)
+    settings = EvaluationSettings() if file is None else file.evaluation
+    if steps:
+        settings = validated(EvaluationSettings, {**settings.model_dump(), "steps": steps}, "--steps")
+    with terminal_progress(quiet=as_json) as progress:
+        if file is not None:
+            changed = file.model_copy(update={"evaluation": settings})
+            report = evaluate_config(changed, out, seeds=seeds, jobs=jobs, progress=progress)
+        else:
+            report = evaluate_suite(str(suite), out, seeds=seeds, settings=settings, jobs=jobs, progress=progress)
+    if as_json:
+        print(json.dumps(report.as_dict(), ensure_ascii=False))
+    else:
+        from taskpgm.evaluation_terminal import print_report
+
+        print_report(report)
+        print(f"Written to {out / 'evaluation.json'}, every run included.")
+    raise typer.Exit(1 if report.evaluation.failed else 0)
