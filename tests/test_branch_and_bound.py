@@ -57,15 +57,16 @@ def test_it_agrees_with_enumeration_on_indefinite_and_tied_energies(seed: int) -
     assert found.energy == pytest.approx(exact.energy, abs=1e-9)
 
 
-@pytest.mark.parametrize("few", [0, 3, 200])
+@pytest.mark.parametrize("progress", [0.0, 0.1, 10.0])
 @pytest.mark.parametrize("seed", range(12))
 def test_better_splits_on_the_way_lose_no_point_and_no_tie(
-    seed: int, few: int, monkeypatch: pytest.MonkeyPatch
+    seed: int, progress: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Selections, many of them tied, on which the split is changed after every few boxes; some searches go on."""
     monkeypatch.setattr(branch_and_bound, "FIRST_BOXES", 2)
     monkeypatch.setattr(branch_and_bound, "STEPS_BETWEEN_SPLITS", 2)
-    monkeypatch.setattr(branch_tree, "FEW_WAITING", few)
+    monkeypatch.setattr(branch_tree, "LEAST_PROGRESS", progress)
+    monkeypatch.setattr(branch_and_bound, "LEAST_PROGRESS", progress)
     monkeypatch.setattr(branch_tree, "SECONDS_PER_CALL", 1e-6)
     rng = np.random.default_rng(seed)
     entries = rng.integers(0, 3, size=(11, 11)).astype(float)
@@ -157,6 +158,45 @@ def test_any_split_keeps_the_energy_and_a_convex_part(problem: LevelsNetwork, se
         energy = true_energy(tree.coupling, tree.remainder, tree.nodes, x)
         assert energy == pytest.approx(problem.energy(x), abs=1e-12 * scale)
         assert tree.bound <= energy
+
+
+@given(levels_networks(), SEEDS)
+@settings(max_examples=60)
+def test_probing_rules_out_no_point_that_is_better_than_the_incumbent(problem: LevelsNetwork, seed: int) -> None:
+    """The incumbent is a poor one, so that there is something better to lose."""
+    points = np.array(list(level_points(problem)))
+    energies = np.array([problem.energy(point) for point in points])
+    poor = points[np.argsort(energies)[len(points) // 2]]
+    rng = np.random.default_rng(seed)
+    n, largest = len(problem), float(np.abs(problem.coupling).max())
+    remainder = np.triu(rng.exponential(size=(n, n)) * largest, 1) * (seed % 3)
+    scale = 1.0 + float((np.abs(problem.coupling) + remainder).sum()) * problem.quanta**2
+    tree = Tree(problem, poor, tolerance=1e-11 * scale, tie=1e-12 * scale)
+    tree.try_split(remainder + remainder.T, rng.normal(size=n) * largest)
+    tree.probe(Deadline(None))
+    least = float(energies.min())
+    assert problem.energy(tree.best) == pytest.approx(tree.energy, abs=1e-12 * scale)
+    better = points[energies < tree.energy - 1e-10 * scale]
+    assert np.all((better >= tree.lower) & (better <= tree.upper))
+    tree.explore(Deadline(None))
+    assert tree.energy == pytest.approx(least, abs=1e-9 * scale)
+
+
+def test_probing_drops_many_tasks_that_the_bound_alone_keeps_and_none_of_the_best() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(100, 100))
+    utility = 0.1 * rng.random(100)
+    utility[:3] += 1.0
+    problem = TaskNetwork(utility, features @ features.T / 100.0, lam=1.3).levels(5, cap=1)
+    best = tp.solve(problem, BranchAndBound())
+    tree = Tree(problem, best.point, tolerance=1e-10, tie=1e-12)
+    tree.try_split(*tree.no_split())
+    before = int((tree.upper > 0).sum())
+    tree.probe(Deadline(None))
+    assert tree.waiting > 0, "the root's bound proves it already: choose another problem"
+    assert (tree.upper > 0).sum() < 0.75 * before
+    assert np.all(tree.upper >= best.point)
+    assert np.all(tree.lower <= best.point)
 
 
 def test_a_better_split_is_found_and_keeps_the_bound_below_the_best_selection() -> None:

@@ -25,7 +25,7 @@ from typing import ClassVar
 import numpy as np
 
 from taskpgm.inference.branch_relaxation import Splitter, least_eigenvalue
-from taskpgm.inference.branch_tree import Tree
+from taskpgm.inference.branch_tree import LEAST_PROGRESS, Tree
 from taskpgm.inference.method import Answer, Deadline, Domain, Method
 from taskpgm.inference.rounding import even_levels
 from taskpgm.inference.tabu_search import tabu_search
@@ -38,9 +38,9 @@ FIRST_MOVES = 200
 MORE_MOVES = 3000  # of the search for an incumbent, where the first boxes prove nothing
 FIRST_BOXES = 300
 STEPS_BETWEEN_SPLITS = 20
-SEARCH_SHARE = 0.5  # seconds of searching for each of looking for a better split
-LEAST_PROGRESS = 0.1
+SEARCH_SHARE = 0.3  # seconds of searching for each of looking for a better split
 PATIENCE = 3
+FIRST_PATIENCE = 8  # rounds, before any split has helped
 
 
 @dataclass(frozen=True)
@@ -83,17 +83,23 @@ class BranchAndBound(Method):
 
 
 def strengthen(tree: Tree, deadline: Deadline) -> int:
-    """Look for a split of the couplings with a better bound; after each that is, search a while. Returns the steps."""
+    """Search while looking for a split of the couplings with a better bound, to the end; returns the steps of that.
+
+    Once splits hardly help any more, each search lasts as long as everything before it.
+    """
     splitter = Splitter(tree.pairs, tree.singles[:, 1], tree.quanta, tree.point, least_eigenvalue(tree.pairs))
-    patience = PATIENCE
-    while patience and tree.waiting and not deadline.passed():
+    patience, begin = FIRST_PATIENCE, time.monotonic()
+    while tree.waiting and not deadline.passed():
         start, gap = time.monotonic(), tree.energy - tree.floor
         splitter.improve(STEPS_BETWEEN_SPLITS, deadline)
         gained = tree.try_split(*splitter.split())
+        if gained > 0.0:
+            tree.probe(deadline)
         places = tree.drop_tasks()
         if places is not None:
             splitter.keep(places)
-        patience = PATIENCE if gained > LEAST_PROGRESS * gap else patience - 1
-        if gained > 0.0:
-            tree.explore(deadline, seconds=SEARCH_SHARE * (time.monotonic() - start))
+        helps = gained > LEAST_PROGRESS * gap
+        patience = PATIENCE if helps else patience - 1
+        if helps or patience < 0:
+            tree.explore(deadline, SEARCH_SHARE * (time.monotonic() - start) if helps else time.monotonic() - begin)
     return splitter.iterations

@@ -21,7 +21,8 @@ FIRST_CAPACITY = 64
 SECONDS_PER_CALL = 0.03
 BEST_FIRST_NUMBERS = 20_000_000  # waiting boxes times tasks, beyond which memory is saved by going depth-first only
 WORTH_SHRINKING = 0.95
-FEW_WAITING = 200  # boxes: a search that has got so far is not thrown away for a better split
+PROBED_AT_ONCE = 16
+LEAST_PROGRESS = 0.1  # of the gap: the search begins anew for a split that closes more
 
 
 class Tree:
@@ -71,19 +72,31 @@ class Tree:
         """Bound and tighten the whole box with C = pairs - remainder - diag(diagonal); by how much its bound rose.
 
         C is made convex by whatever more has to go off its diagonal. Where the bound rose, the search goes on with this
-        split: anew, or where few boxes wait, with those.
+        split: anew, if it rose by much, because boxes that a weak bound has left over take long with a strong one too.
         """
         coupling = self.pairs - remainder - np.diag(diagonal)
         coupling -= least_eigenvalue(coupling) * np.eye(len(coupling))
         nodes = self.singles - 0.5 * np.outer(np.diag(coupling), np.arange(self.singles.shape[1]) ** 2)
         self.error = max(self.error, _eigenvalue_error(coupling, self.quanta))
         bound, point = self._root_bound(coupling, remainder, nodes)
-        gained, self.floor = bound - self.floor, max(bound, self.floor)
+        gap, gained, self.floor = self.energy - self.floor, bound - self.floor, max(bound, self.floor)
         if gained > 0.0:
             self.coupling, self.remainder, self.nodes, self.point = coupling, remainder, nodes, point
-            if not 0 < self.waiting <= FEW_WAITING or self.floor >= self.energy - self.tolerance:
+            if not self.waiting or gained > LEAST_PROGRESS * gap or self.floor >= self.energy - self.tolerance:
                 self._start_anew()
         return gained
+
+    def probe(self, deadline: Deadline) -> None:
+        """Fix tasks of the whole box by probing: first those that seem dearest, or cheapest, as long as it helps."""
+        cost = self.coupling @ self.point + self.nodes[:, 1] - self.nodes[:, 0]
+        for rising, order in ((True, np.argsort(-cost)), (False, np.argsort(cost))):
+            for start in range(0, len(order), PROBED_AT_ONCE):
+                if deadline.passed() or not self._probe(order[start : start + PROBED_AT_ONCE], rising):
+                    break
+        if self.waiting:
+            boxes = self.boxes[: self.waiting]
+            np.maximum(boxes[:, 0], self.lower, out=boxes[:, 0])
+            np.minimum(boxes[:, 1], self.upper, out=boxes[:, 1])
 
     def drop_tasks(self) -> IntArray | None:
         """Forget the tasks that can get no quanta, where that saves work; the places of the others among those kept."""
@@ -139,6 +152,30 @@ class Tree:
             self.ties = 0
         self._adopt(incumbent, energy)
         return bound, point
+
+    def _probe(self, places: IntArray, rising: bool) -> int:
+        """How many of the tasks at these places could be fixed."""
+        from taskpgm.inference.branch_probing_kernels import probe
+
+        incumbent, energy = self.best[self.kept], self.energy
+        fixed, self.energy = probe(
+            self.coupling,
+            self.remainder,
+            self.nodes,
+            self.quanta,
+            self.lower,
+            self.upper,
+            self.point,
+            places,
+            rising,
+            incumbent,
+            energy,
+            self.tolerance,
+        )
+        if self.energy < energy - self.tie:
+            self.ties = 0
+        self._adopt(incumbent, energy)
+        return int(fixed)
 
     def _start_anew(self) -> None:
         self.boxes = np.stack([self.lower, self.upper])[None].repeat(FIRST_CAPACITY, axis=0)
