@@ -29,6 +29,7 @@ from taskpgm.divergences import LN2, jensen_shannon
 from taskpgm.inference import (
     METHODS,
     BranchAndBound,
+    BranchByCount,
     Exhaustive,
     GibbsSampling,
     JunctionTree,
@@ -97,6 +98,17 @@ def ladder(length: int, width: int, states: int, seed: int) -> PairwiseNetwork:
             factors += [([node, node + 1], 2.0 * rng.normal(size=(states, states)))] * (column + 1 < width)
             factors += [([node, node + width], 2.0 * rng.normal(size=(states, states)))] * (row + 1 < length)
     return PairwiseNetwork.from_factors([states] * (length * width), factors)
+
+
+def glass(nodes: int, share: float, seed: int) -> PairwiseNetwork:
+    """Two states a node, that share of the pairs coupled at random, attracting or repelling."""
+    rng = np.random.default_rng(seed)
+    factors: list[tuple[list[int], np.ndarray]] = [([i], rng.normal(size=2)) for i in range(nodes)]
+    for i in range(nodes):
+        for j in range(i):
+            if rng.random() < share:
+                factors.append(([i, j], rng.uniform(-1.0, 1.0) * np.outer([0, 1], [0, 1])))
+    return PairwiseNetwork.from_factors([2] * nodes, factors)
 
 
 # ----------------------------------------------------------------------------------------------------------- the runs
@@ -209,10 +221,16 @@ def crossovers(deadline: float, seeds: int, most: int) -> Iterator[Run]:
             for method in (Exhaustive(), BranchAndBound()):
                 yield run(name, problem, method, deadline)
         for tasks in (8, 12, 16, 20, 24, 30, 40, 50, 60):
-            free = make_network(tasks, False, "random", seed, beta=16.0).levels(None, cap=1)
-            name = f"free budget: {tasks} tasks, seed {seed}"
-            for method in (Exhaustive(), JunctionTree(), Toulbar2(), MixedInteger()):
-                yield run(name, free, method, deadline)
+            for utility in ("random", "mean"):
+                free = make_network(tasks, False, utility, seed, beta=16.0).levels(None, cap=1)
+                name = f"free budget: {tasks} tasks, {utility} utility, seed {seed}"
+                for method in (Exhaustive(), BranchByCount(), JunctionTree(), Toulbar2(), MixedInteger()):
+                    yield run(name, free, method, deadline)
+        for nodes, share in ((30, 1.0), (50, 1.0), (30, 0.5), (50, 0.5), (40, 0.2), (80, 0.2)):
+            network = glass(nodes, share, seed)
+            name = f"{nodes} nodes of two states, {share:.0%} of the pairs, seed {seed}"
+            for method in (BranchByCount(), Toulbar2(), MixedInteger()):
+                yield run(name, network, method, deadline)
         for width in (2, 4, 6, 8, 10, 12, 14, 16, 18, 20):
             network = ladder(20, width, 2, seed)
             treewidth = elimination_order(network)[1]

@@ -12,6 +12,7 @@ from test_contracts import PROBLEMS, problem_and_oracle
 from taskpgm.inference import best_method, solve
 from taskpgm.judge import Problem, gap_tolerance
 from taskpgm.network import TaskNetwork
+from taskpgm.pairwise import PairwiseNetwork
 from taskpgm.types import InputError, Status
 
 
@@ -29,6 +30,13 @@ def test_the_chosen_method_proves_small_problems(name: str) -> None:
     assert "\n" not in choice.reason
 
 
+def dense_pairwise(nodes: int, seed: int) -> PairwiseNetwork:
+    """Three states a node, random tables for all pairs."""
+    rng = np.random.default_rng(seed)
+    pairs = [(i, j) for i in range(nodes) for j in range(i + 1, nodes)]
+    return PairwiseNetwork.from_factors([3] * nodes, [(pair, rng.random((3, 3))) for pair in pairs])
+
+
 # Too large to enumerate: what decides is the budget, the curvature, the tree-width and the number of nodes.
 LARGE: dict[str, tuple[Callable[[], Problem], str, str]] = {
     "fixed budget": (lambda: random_network(60, 1).levels(8, cap=1), "branch-and-bound", "fixed budget, energy convex"),
@@ -38,8 +46,10 @@ LARGE: dict[str, tuple[Callable[[], Problem], str, str]] = {
         "not convex (least eigenvalue -",
     ),
     "tree": (lambda: random_pairwise(1, nodes=40, tree=True), "junction-tree", "tree-width at most 1"),
-    "dense": (lambda: random_network(50, 2).levels(None), "toulbar2", "50 nodes: too wide to eliminate"),
-    "dense and large": (lambda: random_network(100, 3).levels(None), "trw-s", "too much for exact methods"),
+    "dense": (lambda: random_network(50, 2).levels(None), "branch-by-count", "50 nodes, nearly all pairs coupled"),
+    "dense and large": (lambda: random_network(100, 3).levels(None), "branch-by-count", "100 nodes, nearly all pairs"),
+    "dense, no products": (lambda: dense_pairwise(40, 4), "toulbar2", "40 nodes: too wide to eliminate"),
+    "dense and large, no products": (lambda: dense_pairwise(70, 5), "trw-s", "too much for exact methods"),
 }
 
 

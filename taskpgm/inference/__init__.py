@@ -6,6 +6,7 @@ MARGINAL_METHODS). The contract tests take it from there.
 
 from taskpgm.inference.annealing import GibbsMap, SimulatedAnnealing
 from taskpgm.inference.branch_and_bound import BranchAndBound
+from taskpgm.inference.branch_by_count import BranchByCount
 from taskpgm.inference.coverage_program import CoverageProgram
 from taskpgm.inference.critical_line import CriticalLine
 from taskpgm.inference.doubly_nonnegative import DoublyNonnegative
@@ -43,6 +44,7 @@ METHODS: tuple[Method, ...] = (
     MirrorDescent(),
     Exhaustive(),
     BranchAndBound(),
+    BranchByCount(),
     JunctionTree(),
     Toulbar2(),
     MixedInteger(),
@@ -79,6 +81,7 @@ __all__ = [
     "METHODS",
     "Answer",
     "BranchAndBound",
+    "BranchByCount",
     "Choice",
     "CoverageProgram",
     "CriticalLine",

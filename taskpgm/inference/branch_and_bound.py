@@ -69,17 +69,23 @@ class BranchAndBound(Method):
         tolerance = -PRUNE_TOLERANCE * scale if self.count_ties else PRUNE_TOLERANCE * scale
         tree = Tree(problem, first, tolerance, TIE_TOLERANCE * scale)
         tree.try_split(*tree.no_split())
-        tree.drop_tasks()
-        tree.explore(deadline, boxes=FIRST_BOXES)
-        steps = 0
-        if tree.waiting and not deadline.passed():
-            tree.offer(tabu_search(problem, tree.best, MORE_MOVES), deadline)
-            if problem.maximum.max() == 1:
-                steps = strengthen(tree, deadline)
-        tree.explore(deadline)
+        steps = search(tree, deadline)
         finished = tree.waiting == 0
         ties = tree.ties if finished and self.count_ties else None
         return Answer(tree.best, tree.bound, finished, "", {"boxes": tree.visited, "steps": steps}, ties)
+
+
+def search(tree: Tree, deadline: Deadline) -> int:
+    """Search a bounded tree to its end; returns the steps of looking for a better split."""
+    tree.drop_tasks()
+    tree.explore(deadline, boxes=FIRST_BOXES)
+    steps = 0
+    if tree.waiting and not deadline.passed():
+        tree.offer(tabu_search(tree.problem, tree.best, MORE_MOVES), deadline)
+        if tree.problem.maximum.max() == 1:
+            steps = strengthen(tree, deadline)
+    tree.explore(deadline)
+    return steps
 
 
 def strengthen(tree: Tree, deadline: Deadline) -> int:

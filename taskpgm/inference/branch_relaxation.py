@@ -34,6 +34,7 @@ Matrix = NDArray[np.floating[Any]]
 OVERSHOOT = 1.6
 BALANCE_EVERY = 5
 LARGEST_CHANGE = 2.0
+CALM_AFTER, CALM = 100, 40.0  # steps: then the weight changes less and less, for it may swing for ever
 RESIDUALS = 0.15  # of the primal to the dual: as many steps bring a better split than with both of one size
 
 
@@ -77,7 +78,8 @@ class Splitter:
                 primal = np.linalg.norm(apart) / np.linalg.norm(self.moments)
                 dual = self.weight * np.linalg.norm(self.moments - before) / np.linalg.norm(self.multiplier)
                 ratio = RESIDUALS * np.sqrt(primal / max(float(dual), 1e-30))
-                self.weight *= np.float32(min(max(ratio, 1.0 / LARGEST_CHANGE), LARGEST_CHANGE))
+                largest = LARGEST_CHANGE ** (1.0 / (1.0 + max(0, self.iterations - CALM_AFTER) / CALM))
+                self.weight *= np.float32(min(max(ratio, 1.0 / largest), largest))
 
     def split(self) -> tuple[FloatArray, FloatArray]:
         """(R, d): (n, n) not negative with zero diagonal, and (n,), both in the units of the couplings."""

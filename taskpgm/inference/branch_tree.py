@@ -14,7 +14,7 @@ import numpy as np
 
 from taskpgm.inference.branch_relaxation import least_eigenvalue
 from taskpgm.inference.method import Deadline
-from taskpgm.levels import LevelsNetwork
+from taskpgm.inference.sharing import SharesQuanta
 from taskpgm.types import FloatArray, IntArray
 
 FIRST_CAPACITY = 64
@@ -32,7 +32,7 @@ class Tree:
     differ by at most `tie` are ties.
     """
 
-    def __init__(self, problem: LevelsNetwork, incumbent: IntArray, tolerance: float, tie: float) -> None:
+    def __init__(self, problem: SharesQuanta, incumbent: IntArray, tolerance: float, tie: float) -> None:
         self.problem, self.quanta, self.tolerance, self.tie = problem, problem.quanta, tolerance, tie
         self.pairs = np.array(problem.coupling)
         self.singles = np.zeros((len(problem), int(problem.maximum.max()) + 1))
@@ -64,6 +64,10 @@ class Tree:
             self.best, self.energy = np.array(levels, dtype=np.int64), energy
             deadline.note(self.best)
 
+    def cut(self, energy: float) -> None:
+        """Look only for points of less energy: one that is not of this tree is known. `best` may then stay above it."""
+        self.energy = min(self.energy, energy)
+
     def no_split(self) -> tuple[FloatArray, FloatArray]:
         """The remainder and diagonal that leave all couplings to the relaxation."""
         return np.zeros_like(self.pairs), np.zeros(len(self.kept))
@@ -74,10 +78,8 @@ class Tree:
         C is made convex by whatever more has to go off its diagonal. Where the bound rose, the search goes on with this
         split: anew, if it rose by much, because boxes that a weak bound has left over take long with a strong one too.
         """
-        coupling = self.pairs - remainder - np.diag(diagonal)
-        coupling -= least_eigenvalue(coupling) * np.eye(len(coupling))
-        nodes = self.singles - 0.5 * np.outer(np.diag(coupling), np.arange(self.singles.shape[1]) ** 2)
-        self.error = max(self.error, _eigenvalue_error(coupling, self.quanta))
+        coupling, nodes = convex_part(self.pairs, self.singles, remainder, diagonal)
+        self.error = max(self.error, eigenvalue_error(coupling, self.quanta))
         bound, point = self._root_bound(coupling, remainder, nodes)
         gap, gained, self.floor = self.energy - self.floor, bound - self.floor, max(bound, self.floor)
         if gained > 0.0:
@@ -223,6 +225,17 @@ class Tree:
         self._adopt(incumbent, energy)
 
 
-def _eigenvalue_error(coupling: FloatArray, quanta: int) -> float:
+def convex_part(
+    pairs: FloatArray, singles: FloatArray, remainder: FloatArray, diagonal: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """(C, h): pairs - remainder - diag(diagonal) with the diagonal that makes it convex, and what the levels h_i(x_i)
+    of `singles` (n, top + 1) are left with, so that their energy and 1/2 x'(C + remainder)x make up the whole.
+    """
+    coupling = pairs - remainder - np.diag(diagonal)
+    coupling -= least_eigenvalue(coupling) * np.eye(len(coupling))
+    return coupling, singles - 0.5 * np.outer(np.diag(coupling), np.arange(singles.shape[1]) ** 2)
+
+
+def eigenvalue_error(coupling: FloatArray, quanta: int) -> float:
     """By how much a bound may be too high because the coupling is semidefinite only up to rounding."""
     return float(np.finfo(np.float64).eps * len(coupling) * np.abs(coupling).sum(axis=1).max() * quanta**2)

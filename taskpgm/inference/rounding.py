@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from taskpgm.inference.driver import solve
 from taskpgm.inference.method import Answer, Deadline, Method
+from taskpgm.inference.sharing import SharesQuanta
 from taskpgm.inference.simplex_qp import SimplexQP
 from taskpgm.judge import Problem
 from taskpgm.levels import LevelsNetwork
@@ -88,7 +89,7 @@ def relaxation(problem: LevelsNetwork) -> TaskNetwork:
     )
 
 
-def nearest_levels(problem: LevelsNetwork, quanta: ArrayLike) -> IntArray:
+def nearest_levels(problem: SharesQuanta, quanta: ArrayLike) -> IntArray:
     """(n,) the feasible levels nearest in Euclidean distance to (n,) real numbers of quanta, whose sum may be any.
 
     Rounding down, then giving (or taking) one quantum at a time where the remainder is largest (smallest), minimises
@@ -105,7 +106,7 @@ def nearest_levels(problem: LevelsNetwork, quanta: ArrayLike) -> IntArray:
     return levels
 
 
-def even_levels(problem: LevelsNetwork) -> IntArray:
+def even_levels(problem: SharesQuanta) -> IntArray:
     """(n,) the feasible levels nearest to equal shares."""
     return nearest_levels(problem, np.full(len(problem), problem.quanta / len(problem)))
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from taskpgm.levels import LevelsNetwork
+from taskpgm.inference.sharing import SharesQuanta
 from taskpgm.types import IntArray
 
 LONGEST_WAIT = 10  # moves, at least
 
 
-def tabu_search(problem: LevelsNetwork, start: IntArray, moves: int) -> IntArray:
+def tabu_search(problem: SharesQuanta, start: IntArray, moves: int) -> IntArray:
     """(n,) the best levels met in so many moves from feasible ones; the start itself where none is better."""
     from taskpgm.inference.tabu_kernels import best_met
 
