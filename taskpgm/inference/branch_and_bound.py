@@ -8,7 +8,8 @@ exactly, on whole levels. In a box of levels let env_i be the lower convex envel
 
 and the minimum is found by taking the cheapest quanta first. So a node needs no solver: any p gives a bound, a better p
 a better one, and the search stops as soon as the bound reaches the incumbent. What a quantum more or less of a task
-would add to the bound also says which levels can be ruled out without branching.
+would add to the bound also says which levels can be ruled out without branching; at the root, so does trying each task
+(`taskpgm.inference.branch_probing_kernels`).
 
 The bound is DESIGN fact 2; Buchheim, De Santis, Rinaldi & Trieu (2018) branch with Frank-Wolfe bounds for mean-risk
 problems; shifting the diagonal by the least eigenvalue is Hammer & Rubin (1970).
