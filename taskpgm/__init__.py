@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from taskpgm.shadow_prices import prices
     from taskpgm.suite import demo_suite, embedded_suite
     from taskpgm.tasks import load_tasks
+    from taskpgm.training_mixture import TrainingMixture
     from taskpgm.transfer import exposure_transfer
     from taskpgm.truncation import predict_within, smallest_top_k
     from taskpgm.types import InputError, Solution, Status
@@ -121,6 +122,7 @@ _HOME = {
     "shadow_prices": ("prices",),
     "suite": ("demo_suite", "embedded_suite"),
     "tasks": ("load_tasks",),
+    "training_mixture": ("TrainingMixture",),
     "transfer": ("exposure_transfer",),
     "truncation": ("predict_within", "smallest_top_k"),
     "types": ("InputError", "Solution", "Status"),
@@ -169,6 +171,7 @@ __all__ = [
     "TaskSource",
     "TotalVariation",
     "TradeOff",
+    "TrainingMixture",
     "TrainingSettings",
     "TrustRegion",
     "UtilityFloor",

@@ -1,9 +1,9 @@
 """A torch sampler that draws the tasks of a mixture, for training loops of one's own.
 
-    data = torch.utils.data.ConcatDataset([datasets[name] for name in datasets])
-    sampler = MixtureSampler(mixture, datasets, seed=0)
-    loader = DataLoader(data, batch_size=32, sampler=sampler, num_workers=2)
-    torch.save(sampler.state_dict(consumed=32 * steps), path)       # what was trained on, not what was prefetched
+data = torch.utils.data.ConcatDataset([datasets[name] for name in datasets])
+sampler = MixtureSampler(mixture, datasets, seed=0)
+loader = DataLoader(data, batch_size=32, sampler=sampler, num_workers=2)
+torch.save(sampler.state_dict(consumed=32 * steps), path)       # what was trained on, not what was prefetched
 """
 
 from __future__ import annotations
