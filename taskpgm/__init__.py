@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from taskpgm.envelope_curves import EnvelopeCurves
     from taskpgm.exact import exact_certificate
     from taskpgm.exact_path import TradeOff, trade_off
+    from taskpgm.expected_curves import ExpectedCurves
     from taskpgm.experts import train_experts
     from taskpgm.explanation import explain, sensitivity
     from taskpgm.factored import FactoredNetwork
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from taskpgm.shadow_prices import prices
     from taskpgm.suite import demo_suite, embedded_suite
     from taskpgm.tasks import load_tasks
+    from taskpgm.training_curves import bin_losses, fit_training_curves
     from taskpgm.transfer import exposure_transfer
     from taskpgm.truncation import predict_within, smallest_top_k
     from taskpgm.types import InputError, Solution, Status
@@ -88,6 +90,7 @@ _HOME = {
     ),
     "exact": ("exact_certificate",),
     "exact_path": ("TradeOff", "trade_off"),
+    "expected_curves": ("ExpectedCurves",),
     "experts": ("train_experts",),
     "explanation": ("explain", "sensitivity"),
     "factored": ("FactoredNetwork",),
@@ -119,6 +122,7 @@ _HOME = {
     "shadow_prices": ("prices",),
     "suite": ("demo_suite", "embedded_suite"),
     "tasks": ("load_tasks",),
+    "training_curves": ("bin_losses", "fit_training_curves"),
     "transfer": ("exposure_transfer",),
     "truncation": ("predict_within", "smallest_top_k"),
     "types": ("InputError", "Solution", "Status"),
@@ -140,6 +144,7 @@ __all__ = [
     "EnvelopeCurves",
     "EpochCap",
     "Exhaustive",
+    "ExpectedCurves",
     "ExponentialSimilarity",
     "FactoredNetwork",
     "Group",
@@ -171,6 +176,7 @@ __all__ = [
     "UtilityFloor",
     "balanced_beta",
     "best_method",
+    "bin_losses",
     "bootstrap",
     "certificate",
     "choose",
@@ -184,6 +190,7 @@ __all__ = [
     "explain",
     "exposure_transfer",
     "fit_curves",
+    "fit_training_curves",
     "forecast",
     "from_pgmpy",
     "global_solution",

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from taskpgm.coverage import CoverageNetwork
 from taskpgm.envelope_curves import EnvelopeCurves
+from taskpgm.expected_curves import ExpectedCurves
 from taskpgm.learning_curves import LearningCurves
 from taskpgm.levels import LevelsNetwork
 from taskpgm.network import TaskNetwork
@@ -311,6 +312,21 @@ def random_curves(n: int, seed: int, shapes: int = 3, names: Sequence[str] = ())
         np.exp(rng.uniform(np.log(10.0), np.log(1000.0), size)),
         rng.choice([0.5, 1.0, 2.0, 0.8], size),
         np.stack([covariance[..., 0, 0], covariance[..., 0, 1], covariance[..., 1, 1]], axis=-1),
+    )
+
+
+def random_expected(n: int, seed: int, shapes: int = 4, names: Sequence[str] = ()) -> ExpectedCurves:
+    """Averages of power laws and Hill curves with scales from 3 to 300; every third set of power laws alone."""
+    rng = np.random.default_rng(seed)
+    size = (n, shapes)
+    return ExpectedCurves(
+        names or tuple(f"task {i}" for i in range(n)),
+        rng.dirichlet(np.ones(shapes), n),
+        rng.uniform(0.0, 1.0, size),
+        rng.uniform(0.0, 3.0, size) * (rng.random(size) < 0.9),
+        np.exp(rng.uniform(np.log(3.0), np.log(300.0), size)),
+        1.0 if seed % 3 == 0 else rng.choice([1.0, 1.5, 2.0, 3.0], size),
+        rng.choice([0.5, 1.0, 2.0], size),
     )
 
 
