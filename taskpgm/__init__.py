@@ -42,8 +42,11 @@ if TYPE_CHECKING:
     from taskpgm.inference import (
         MARGINAL_METHODS,
         METHODS,
+        Allocation,
         BranchAndBound,
         CoverageProgram,
+        DynamicProgram,
+        EnvelopeProgram,
         Exhaustive,
         SimplexQP,
         best_method,
@@ -56,8 +59,10 @@ if TYPE_CHECKING:
     from taskpgm.network import TaskNetwork, balanced_beta
     from taskpgm.pairwise import PairwiseNetwork
     from taskpgm.pgm import from_pgmpy
+    from taskpgm.planning import plan_mixture
     from taskpgm.predictive import predict
     from taskpgm.probe_count import enough_probes
+    from taskpgm.separable import SeparableNetwork
     from taskpgm.served import predictions_from_logprobs
     from taskpgm.shadow_prices import prices
     from taskpgm.suite import demo_suite, embedded_suite
@@ -101,8 +106,11 @@ _HOME = {
     "inference": (
         "MARGINAL_METHODS",
         "METHODS",
+        "Allocation",
         "BranchAndBound",
         "CoverageProgram",
+        "DynamicProgram",
+        "EnvelopeProgram",
         "Exhaustive",
         "SimplexQP",
         "best_method",
@@ -116,8 +124,10 @@ _HOME = {
     "network": ("TaskNetwork", "balanced_beta"),
     "pairwise": ("PairwiseNetwork",),
     "pgm": ("from_pgmpy",),
+    "planning": ("plan_mixture",),
     "predictive": ("predict",),
     "probe_count": ("enough_probes",),
+    "separable": ("SeparableNetwork",),
     "served": ("predictions_from_logprobs",),
     "shadow_prices": ("prices",),
     "suite": ("demo_suite", "embedded_suite"),
@@ -134,14 +144,17 @@ _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 __all__ = [
     "MARGINAL_METHODS",
     "METHODS",
+    "Allocation",
     "BranchAndBound",
     "CapacityMixture",
     "CostBound",
     "CoverageNetwork",
     "CoverageProgram",
     "DivergenceTable",
+    "DynamicProgram",
     "EffectiveTasks",
     "EnvelopeCurves",
+    "EnvelopeProgram",
     "EpochCap",
     "Exhaustive",
     "ExpectedCurves",
@@ -162,6 +175,7 @@ __all__ = [
     "ProbeSettings",
     "RenyiJensen",
     "Representativeness",
+    "SeparableNetwork",
     "SimplexQP",
     "Solution",
     "SplitSettings",
@@ -199,6 +213,7 @@ __all__ = [
     "judge",
     "load_tasks",
     "marginals",
+    "plan_mixture",
     "predict",
     "predict_within",
     "predictions_from_logprobs",
