@@ -40,15 +40,8 @@ class Cells:
 
     @classmethod
     def of(cls, network: SeparableNetwork, points: FloatArray) -> Cells:
-        curves = network.curves
-        exposures = network.exposures(points.T)  # (G + 1, n)
-        falls, slopes = curves.falls(exposures), curves.fall_slopes(exposures)
-        back = slopes[1:] * (exposures[:-1] - exposures[1:])[..., None]
-        below = np.minimum(falls[:-1], falls[1:] + back)
-        amounts = network.target_weights[:, None] * curves.weights
-        floors = (amounts * curves.floors).sum(axis=1)
-        left, right = ((floors + (amounts * curves.drops * each).sum(axis=-1)).T for each in (below, falls[1:]))
-        return cls(points, left, right)
+        left, right = network.lines(points.T)
+        return cls(points, left.T, right.T)
 
     def minima(self, network: SeparableNetwork, prices: FloatArray) -> FloatArray:
         """(n, G) lower bounds on term_j(p) + prices_j p within each cell."""

@@ -104,9 +104,24 @@ class SeparableNetwork(MixtureEnergy):
 
     def terms(self, weights: ArrayLike) -> FloatArray:
         """(m, n) what each task adds to the energy at (m, n) weights of its own, whatever the others have."""
+        from taskpgm.curve_kernels import means
+
         p = np.asarray(weights, dtype=np.float64)
-        terms = self.target_weights * self.curves.mean(self.exposures(p))
+        terms = self.target_weights * means(self.exposures(p), *self._arrays)
         return np.asarray(terms + self.tau * relative_entropy(p, self.prior) if self.tau > 0.0 else terms)
+
+    def lines(self, points: ArrayLike) -> tuple[FloatArray, FloatArray]:
+        """Ends, both (G, n), of lines below v_j loss_j between (G + 1, n) rising weights (see `taskpgm.envelopes`)."""
+        from taskpgm.curve_kernels import lines
+
+        left, right = lines(self.exposures(points), *self._arrays)
+        return self.target_weights * left, self.target_weights * right
+
+    @cached_property
+    def _arrays(self) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]:
+        from taskpgm.curve_kernels import curve_arrays
+
+        return curve_arrays(self.curves)
 
     def smooth(self, p: FloatArray) -> float:
         """sum_j v_j loss_j."""

@@ -12,13 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import least_separable_energy, separable_energy_by_loops
-from strategies import ODD_NAMES, SEEDS, feasible_mixtures, random_curves, random_separable, separables
+from strategies import ODD_NAMES, SEEDS, feasible_mixtures, random_curves, random_expected, random_separable, separables
 from typer.testing import CliRunner
 
 import taskpgm as tp
 from taskpgm import envelope_bound as bounds
 from taskpgm.chains import partial_sums, states_of_sums
 from taskpgm.cli import app
+from taskpgm.curve_kernels import curve_arrays, lines, means
 from taskpgm.envelopes import Cells, lower_hull, start_points
 from taskpgm.inference import JunctionTree
 from taskpgm.inference.min_plus import QuantaGroup, allocate, crossing
@@ -186,6 +187,26 @@ def test_lines_are_below_terms_between_the_points_of_any_grid(network: tp.Separa
         p = points[:, :-1] + share * np.diff(points, axis=1)
         terms = network.terms(p.T).T + price[:, None] * p
         assert np.all(minima <= terms + network.rounding)
+
+
+@given(SEEDS, st.integers(1, 4))
+@settings(max_examples=30)
+def test_the_compiled_curves_and_lines_are_those_of_numpy(seed: int, n: int) -> None:
+    rng = np.random.default_rng(seed)
+    curves = random_expected(n, seed)
+    if seed % 2:  # exponents without a formula of their own
+        curves = tp.ExpectedCurves.from_dict(
+            curves.names, curves.as_dict() | {"steepness": curves.steepness + 0.25, "powers": 1.3 * curves.powers}
+        )
+    exposures = np.sort(np.where(rng.random((9, n)) < 0.2, 0.0, rng.uniform(0.0, 400.0, (9, n))), axis=0)
+    arrays = curve_arrays(curves)
+    np.testing.assert_allclose(means(exposures, *arrays), curves.mean(exposures), rtol=1e-13)
+    falls, slopes = curves.falls(exposures), curves.fall_slopes(exposures)
+    tangent = falls[1:] + slopes[1:] * (exposures[:-1] - exposures[1:])[..., None]
+    shapes = (np.minimum(falls[:-1], tangent), falls[1:])
+    for found, ends in zip(lines(exposures, *arrays), shapes, strict=True):
+        slow = (curves.weights * (curves.floors + curves.drops * ends)).sum(axis=-1)
+        np.testing.assert_allclose(found, slow, rtol=1e-12, atol=1e-13)
 
 
 @given(SEEDS)
