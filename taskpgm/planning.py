@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from taskpgm.checks import Bound, checked_bound
 from taskpgm.constraints import Constraint
 from taskpgm.expected_curves import ExpectedCurves
-from taskpgm.inference import best_method, solve
+from taskpgm.inference import EnvelopeProgram, best_method, solve
 from taskpgm.learning_curves import LearningCurves
 from taskpgm.mixture import Mixture, Unit
 from taskpgm.separable import DEFAULT_TAU, SeparableNetwork, checked_done, checked_remaining
@@ -79,6 +79,8 @@ def plan_mixture(
         constraints=constraints,
     )
     solution = solve(network, best_method(network).method, deadline=deadline, seed=seed)
+    if solution.point is None:  # groups whose bounds no whole quanta keep together
+        solution = solve(network, EnvelopeProgram(), deadline=deadline, seed=seed)
     if solution.point is None:
         raise InputError(f"no plan: {solution.method} {solution.status.name}: {solution.message}.")
     known = {**(details or {}), "plan": _told(network, solution.point)}

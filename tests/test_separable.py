@@ -303,6 +303,7 @@ def relabelled(network: tp.SeparableNetwork, order: IntArray) -> tp.SeparableNet
 CONSTRAINTS: dict[str, tuple[Any, ...]] = {
     "a group": (tp.Group(("task 0", "task 1"), upper=0.2),),
     "nested groups": (tp.Group(("task 0", "task 1", "task 2"), lower=0.7), tp.Group(("task 0", "task 1"), upper=0.3)),
+    "groups of one size": (tp.Group(("task 0", "task 1"), 0.3, 0.3), tp.Group(("task 2", "task 3"), 0.7, 0.7)),
     "epochs": (tp.EpochCap({"task 3": 100.0}, budget=1000.0, most=1.0),),
     "groups that overlap": (tp.Group(("task 0", "task 1"), upper=0.3), tp.Group(("task 1", "task 2"), lower=0.6)),
     "a cost": (tp.CostBound({f"task {i}": 1.0 + i for i in range(4)}, most=2.0),),
@@ -317,7 +318,10 @@ def test_constraints_are_kept_and_the_answer_is_proved(kind: str, tau: float) ->
     solution = tp.solve(network, choice.method)
     assert solution.status is tp.Status.optimal
     assert solution.point is not None
-    allowed = [p for p in np.random.default_rng(1).dirichlet(np.ones(4), 2000) if network.violation(p) <= 1e-12]
+    drawn = np.random.default_rng(1).dirichlet(np.ones(4), 2000)
+    if kind == "groups of one size":
+        drawn *= np.repeat([0.3, 0.7] / (drawn @ np.kron(np.eye(2), np.ones((2, 1)))), 2, axis=1)
+    allowed = [p for p in drawn if network.violation(p) <= 1e-12]
     assert len(allowed) > 20
     assert min(network.energy(p) for p in allowed) >= solution.energy - 1e-7
     if isinstance(choice.method, tp.Allocation):
@@ -333,6 +337,12 @@ def test_fixed_weights_and_bounds_with_hardly_any_room_are_solved() -> None:
     assert point.tolist() == [0.3, 0.7]
     tight = random_separable(3, 5).changed(upper=[1 / 3 + 1e-4, 1 / 3, 1 / 3])
     assert tp.solve(tight, tp.Allocation()).status is tp.Status.optimal
+
+
+def test_what_a_binding_group_costs_is_told() -> None:
+    network = random_separable(4, 1).changed(constraints=(tp.Group(("task 0", "task 1"), upper=0.2, name="first"),))
+    told = tp.prices(network, tp.solve(network, tp.Allocation()))
+    assert "one percent more for group 'first' would lower the energy" in str(told)
 
 
 def test_what_is_done_matters() -> None:

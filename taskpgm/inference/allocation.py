@@ -29,7 +29,10 @@ SLACK = 1e-9
 
 @dataclass(frozen=True)
 class Allocation(Method):
-    """`quanta` of the first round (8 a task, from 1,024 to 4,096, where not given), `halvings` after it."""
+    """`quanta` of the first round (8 a task, from 1,024 to 4,096, where not given), `halvings` after it.
+
+    In every later round a weight moves by up to `reach` of its quanta. The deadline is heeded between rounds.
+    """
 
     quanta: int | None = None
     halvings: int = 22
@@ -98,7 +101,7 @@ class Quanta:
                 tasks = frozenset(network.names.index(name) for name in group.tasks)
                 fixed = float(origin[sorted(tasks)].sum())
                 low, high = sorted((limit - fixed) / step for limit in (group.lower, group.upper))
-                groups.append(QuantaGroup(tasks, int(np.ceil(low - SLACK)), int(np.floor(high + SLACK))))
+                groups.append(QuantaGroup(tasks, *_whole(low, high)))
         return cls(quanta, origin, step, most, tuple(groups))
 
     def best(self, network: SeparableNetwork, low: IntArray, high: IntArray) -> IntArray | None:
@@ -109,3 +112,9 @@ class Quanta:
 
     def mixture(self, network: SeparableNetwork, x: IntArray) -> FloatArray:
         return np.clip(self.origin + self.step * x, network.lower, network.upper)
+
+
+def _whole(low: float, high: float) -> tuple[int, int]:
+    """The whole numbers from low to high; the two around them where there is none: off by a quantum, which shrinks."""
+    first, last = int(np.ceil(low - SLACK)), int(np.floor(high + SLACK))
+    return (first, last) if first <= last else (last, first)

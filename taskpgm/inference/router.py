@@ -75,7 +75,9 @@ def best_method(problem: Problem) -> Choice:
 
 
 def convex_method(network: MixtureEnergy) -> Method:
-    """The convex program for a kind of energy over mixtures."""
+    """The convex program for a kind of energy over mixtures, and what stands in for it where none is convex."""
+    if isinstance(network, SeparableNetwork):
+        return _for_separable(network).method
     return CoverageProgram() if isinstance(network, CoverageNetwork) else SimplexQP()
 
 
