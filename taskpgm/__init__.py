@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from taskpgm.envelope_curves import EnvelopeCurves
     from taskpgm.exact import exact_certificate
     from taskpgm.exact_path import TradeOff, trade_off
+    from taskpgm.expected_curves import ExpectedCurves
     from taskpgm.experts import train_experts
     from taskpgm.explanation import explain, sensitivity
     from taskpgm.factored import FactoredNetwork
@@ -41,8 +42,11 @@ if TYPE_CHECKING:
     from taskpgm.inference import (
         MARGINAL_METHODS,
         METHODS,
+        Allocation,
         BranchAndBound,
         CoverageProgram,
+        DynamicProgram,
+        EnvelopeProgram,
         Exhaustive,
         SimplexQP,
         best_method,
@@ -55,13 +59,16 @@ if TYPE_CHECKING:
     from taskpgm.network import TaskNetwork, balanced_beta
     from taskpgm.pairwise import PairwiseNetwork
     from taskpgm.pgm import from_pgmpy
+    from taskpgm.planning import plan_mixture
     from taskpgm.predictive import predict
     from taskpgm.probe_count import enough_probes
     from taskpgm.sampler import MixtureSampler
+    from taskpgm.separable import SeparableNetwork
     from taskpgm.served import predictions_from_logprobs
     from taskpgm.shadow_prices import prices
     from taskpgm.suite import demo_suite, embedded_suite
     from taskpgm.tasks import load_tasks
+    from taskpgm.training_curves import bin_losses, fit_training_curves
     from taskpgm.training_mixture import TrainingMixture
     from taskpgm.transfer import exposure_transfer
     from taskpgm.truncation import predict_within, smallest_top_k
@@ -90,6 +97,7 @@ _HOME = {
     ),
     "exact": ("exact_certificate",),
     "exact_path": ("TradeOff", "trade_off"),
+    "expected_curves": ("ExpectedCurves",),
     "experts": ("train_experts",),
     "explanation": ("explain", "sensitivity"),
     "factored": ("FactoredNetwork",),
@@ -100,8 +108,11 @@ _HOME = {
     "inference": (
         "MARGINAL_METHODS",
         "METHODS",
+        "Allocation",
         "BranchAndBound",
         "CoverageProgram",
+        "DynamicProgram",
+        "EnvelopeProgram",
         "Exhaustive",
         "SimplexQP",
         "best_method",
@@ -115,14 +126,17 @@ _HOME = {
     "network": ("TaskNetwork", "balanced_beta"),
     "pairwise": ("PairwiseNetwork",),
     "pgm": ("from_pgmpy",),
+    "planning": ("plan_mixture",),
     "predictive": ("predict",),
     "probe_count": ("enough_probes",),
     "sampler": ("MixtureSampler",),
+    "separable": ("SeparableNetwork",),
     "served": ("predictions_from_logprobs",),
     "shadow_prices": ("prices",),
     "suite": ("demo_suite", "embedded_suite"),
     "tasks": ("load_tasks",),
     "training_mixture": ("TrainingMixture",),
+    "training_curves": ("bin_losses", "fit_training_curves"),
     "transfer": ("exposure_transfer",),
     "truncation": ("predict_within", "smallest_top_k"),
     "types": ("InputError", "Solution", "Status"),
@@ -134,16 +148,20 @@ _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 __all__ = [
     "MARGINAL_METHODS",
     "METHODS",
+    "Allocation",
     "BranchAndBound",
     "CapacityMixture",
     "CostBound",
     "CoverageNetwork",
     "CoverageProgram",
     "DivergenceTable",
+    "DynamicProgram",
     "EffectiveTasks",
     "EnvelopeCurves",
+    "EnvelopeProgram",
     "EpochCap",
     "Exhaustive",
+    "ExpectedCurves",
     "ExponentialSimilarity",
     "FactoredNetwork",
     "Group",
@@ -162,6 +180,7 @@ __all__ = [
     "ProbeSettings",
     "RenyiJensen",
     "Representativeness",
+    "SeparableNetwork",
     "SimplexQP",
     "Solution",
     "SplitSettings",
@@ -177,6 +196,7 @@ __all__ = [
     "UtilityFloor",
     "balanced_beta",
     "best_method",
+    "bin_losses",
     "bootstrap",
     "certificate",
     "choose",
@@ -190,6 +210,7 @@ __all__ = [
     "explain",
     "exposure_transfer",
     "fit_curves",
+    "fit_training_curves",
     "forecast",
     "from_pgmpy",
     "global_solution",
@@ -198,6 +219,7 @@ __all__ = [
     "judge",
     "load_tasks",
     "marginals",
+    "plan_mixture",
     "predict",
     "predict_within",
     "predictions_from_logprobs",
