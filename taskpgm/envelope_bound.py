@@ -29,6 +29,8 @@ ENOUGH = 1e-9
 CUTS, WORK = 64, 1_500
 """How often mixtures are cut in two, at most, and times how many tasks."""
 SUM_SLACK = 1e-12
+PRICE_ROUNDING = 1e-14
+"""Of everything that prices enter, relative: a few dozen units in the last place."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,8 +109,11 @@ def _bounded(
     best = Box(low, high, points, -np.inf, low, np.zeros(len(low)))
     for _ in range(0 if best.empty else ROUNDS):
         price, dear, envelope, excess = prices(network, points, matrix, limits)
-        minima = Cells.of(network, points).minima(network, matrix.T @ dear - price)
-        bound = price - float(dear @ limits) + float(minima.min(axis=1).sum()) - network.rounding
+        cost = matrix.T @ dear - price
+        minima = Cells.of(network, points).minima(network, cost)
+        paid = abs(price) + float(np.abs(dear * limits).sum() + np.abs(cost) @ high)
+        rounding = network.rounding + PRICE_ROUNDING * paid
+        bound = price - float(dear @ limits) + float(minima.min(axis=1).sum()) - rounding
         gained = bound - best.bound
         best = Box(low, high, points, max(bound, best.bound), envelope, excess)
         if energy - best.bound <= ENOUGH or gained <= ENOUGH:

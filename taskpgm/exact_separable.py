@@ -45,6 +45,8 @@ def _loss_above(network: SeparableNetwork, task: int, share: Fraction) -> Fracti
     loss = Fraction(0)
     for terms in zip(*(row[task] for row in rows), strict=True):
         weight, floor, drop, scale, steep, power = (Fraction(float(value)) for value in terms)
+        if weight == 0:
+            continue
         raised = _power_interval(exposure / scale, steep)[0] if exposure > 0 else Fraction(0)
         loss = _outward(loss, loss + weight * (floor + drop * _power_interval(1 + raised, -power)[1]))[1]
     return loss

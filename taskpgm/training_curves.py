@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 from taskpgm.checks import array, checked_finite
 from taskpgm.expected_curves import ExpectedCurves
 from taskpgm.loss_noise import START_NOISE, measured_noise, training_noise
-from taskpgm.shape_fitting import believed, fit_shapes, scale_grid
+from taskpgm.shape_fitting import KEPT_MASS, believed, fit_shapes, scale_grid
 from taskpgm.types import FloatArray, InputError
 
 BINS = 12
@@ -68,6 +68,9 @@ def fit_training_curves(
     falls = (1.0 + (at[:, None, :] / scales[:, None]) ** steepness[:, None]) ** -powers[:, None]  # (n, K, B + 1)
     fits = fit_shapes(falls, seen, noise, start)
     kept, weights = believed(fits)
+    before = np.cumsum(weights, axis=1) - weights
+    weights = np.where(before < KEPT_MASS, weights, 0.0)  # what other tasks need of the table is nothing to this one
+    weights /= weights.sum(axis=1, keepdims=True)
     floors, drops = (np.take_along_axis(values, kept, axis=1) for values in (fits.floors, fits.drops))
     covariance = np.take_along_axis(fits.covariance, kept[:, :, None], axis=1)
     return ExpectedCurves(named, weights, floors, drops, scales[kept], steepness[kept], powers[kept], covariance)

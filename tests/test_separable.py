@@ -221,6 +221,21 @@ def test_two_tasks_are_solved_to_the_last_digits_and_proved(seed: int) -> None:
     assert solution.bound <= least + 1e-12
 
 
+@pytest.mark.parametrize("unit", [1e-6, 1e6])
+def test_bounds_hold_for_curves_that_are_very_steep_or_hardly_fall(unit: float) -> None:
+    """Prices of millions of nats for the whole budget: what rounding adds is taken off the bound."""
+    network = random_separable(4, 2, tau=0.0)
+    values = network.curves.as_dict()
+    values["scales"] = unit * np.asarray(values["scales"])
+    network = network.changed(curves=tp.ExpectedCurves.from_dict(network.names, values), done=0.0)
+    solution = tp.solve(network, tp.Allocation())
+    assert solution.point is not None
+    exact = tp.exact_certificate(network, solution.point)
+    assert exact.bound <= exact.energy
+    assert exact.gap < 1e-5
+    assert certificate(network, solution.point).bound <= float(exact.energy)
+
+
 def late(n: int = 3) -> tp.SeparableNetwork:
     """Tasks that learn late and all alike: whoever gets a share should get a large one, so the energy has a gap."""
     curves = tp.ExpectedCurves([f"task {i}" for i in range(n)], 1.0, 0.1, 2.0, 60.0, 3.0, 1.0)
