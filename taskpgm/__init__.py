@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from taskpgm.judge import certificate, judge
 
 if TYPE_CHECKING:
+    from taskpgm.adaptive import AdaptiveMixture
     from taskpgm.affinity import ExponentialSimilarity, LinearSimilarity, estimate_affinity
     from taskpgm.capacity import CapacityMixture
     from taskpgm.choice import choose
@@ -79,6 +80,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "adaptive": ("AdaptiveMixture",),
     "affinity": ("ExponentialSimilarity", "LinearSimilarity", "estimate_affinity"),
     "capacity": ("CapacityMixture",),
     "choice": ("choose",),
@@ -148,6 +150,7 @@ _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 __all__ = [
     "MARGINAL_METHODS",
     "METHODS",
+    "AdaptiveMixture",
     "Allocation",
     "BranchAndBound",
     "CapacityMixture",

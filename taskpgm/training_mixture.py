@@ -11,8 +11,10 @@ and its checkpoints hold where the sequence of draws stands.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,7 @@ from torch.utils.data import ConcatDataset, Sampler
 from taskpgm.callback import Decide, MixtureCallback
 from taskpgm.drawing import Drawing
 from taskpgm.mixture import Mixture
-from taskpgm.mixture_ledger import UNIT_NAMES
+from taskpgm.mixture_ledger import UNIT_NAMES, Window
 from taskpgm.sampler import shares_of_examples
 from taskpgm.step_plan import StepPlan
 from taskpgm.types import FloatArray, InputError, IntArray
@@ -43,8 +45,6 @@ class TrainingMixture:
         *,
         seed: int = 0,
         examples_per_epoch: int | None = None,
-        decide: Decide | None = None,
-        decide_every: int = 50,
         losses_every: int = 4,
     ) -> None:
         """
@@ -55,31 +55,36 @@ class TrainingMixture:
             seed: of the order of every task's rows.
             examples_per_epoch: what the trainer takes for one epoch (in whole steps); the rows of all data where not
                 given. The draws go on across epochs: a task's data begins anew when all of it was drawn.
-            decide: asked after every `decide_every` steps with the windows seen so far (`Window`: amounts and mean
-                training loss of each task), gives the weights from then on, in the unit of `weights`, or None to leave
-                them. It must depend on nothing else, so that a run that was stopped goes on as it would have. They
-                are in force as soon as the loader has not drawn by the old ones already, a few steps later.
             losses_every: measure the training loss of each task in every so many steps, from the first on: it takes
                 another pass over the logits. TRL's output layer gives losses for nothing: there, in every step.
 
         Raises:
             InputError: weights and data that do not fit together.
         """
-        if min(decide_every, losses_every, 1 if examples_per_epoch is None else examples_per_epoch) < 1:
-            raise InputError("decide_every, losses_every and examples_per_epoch count from 1.")
+        if min(losses_every, 1 if examples_per_epoch is None else examples_per_epoch) < 1:
+            raise InputError("losses_every and examples_per_epoch count from 1.")
         self.names = tuple(sorted(datasets))
         self._weights, self._seed, self._epoch = weights, seed, examples_per_epoch
-        self._decide, self._every, self._losses_every = decide, decide_every, losses_every
+        self._losses_every = losses_every
         self._sizes = {name: len(datasets[name]) for name in self.names}
         self._drawing(self._sizes)
         self.dataset: Any = _joined(self.names, datasets)
 
-    def attach(self, trainer: Any) -> MixtureCallback:
+    def attach(self, trainer: Any, *, decide: Decide | None = None, decide_every: int = 50) -> MixtureCallback:
         """Make a trainer draw, log and save by this mixture. Call it once, after the trainer was made.
+
+        Args:
+            trainer: a Trainer or SFTTrainer whose train_dataset is `dataset`.
+            decide: asked after every `decide_every` steps with the windows seen so far (`Window`: amounts and mean
+                training loss of each task), gives the weights from then on, in the unit of `weights`, or None to leave
+                them. It must depend on nothing else, so that a run that was stopped goes on as it would have. They
+                are in force as soon as the loader has not drawn by the old ones already, a few steps later.
 
         Raises:
             InputError: a trainer or setting that the mixture cannot work with, and what to change.
         """
+        if decide_every < 1:
+            raise InputError("decide_every counts from 1.")
         _check_settings(trainer)
         rows = self._rows(trainer.train_dataset)
         config = getattr(trainer.model, "config", None)
@@ -88,21 +93,28 @@ class TrainingMixture:
             rows,
             lengths=self._lengths(),
             epoch=self._epoch,
-            decide=None if self._decide is None else self._decided,
-            every=self._every,
+            decide=None if decide is None else partial(self._decided, decide),
+            every=decide_every,
             losses_every=self._losses_every,
             shifted=not getattr(config, "is_encoder_decoder", False),
         )
         _connect(trainer, callback)
         return callback
 
+    def steps(self, trainer: Any) -> tuple[int, int]:
+        """(steps of the optimiser in the trainer's whole run, examples in each of them)."""
+        plan, arguments = _step_plan(trainer), trainer.args
+        if arguments.max_steps > 0:
+            return int(arguments.max_steps), plan.examples
+        wanted = sum(map(len, self._rows(trainer.train_dataset))) if self._epoch is None else self._epoch
+        return math.ceil(arguments.num_train_epochs * (plan.epoch(wanted) // plan.examples)), plan.examples
+
     def _drawing(self, sizes: Mapping[str, int]) -> Drawing:
         return Drawing(sizes, shares_of_examples(self._weights), self._seed)
 
-    def _decided(self, windows: Any) -> Mapping[str, float] | None:
-        """What `decide` says, as shares of the examples."""
-        assert self._decide is not None
-        weights = self._decide(windows)
+    def _decided(self, decide: Decide, windows: Sequence[Window]) -> Mapping[str, float] | None:
+        """What is decided, as shares of the examples."""
+        weights = decide(windows)
         if weights is None or not isinstance(self._weights, Mixture):
             return weights
         return replace(self._weights, weights=weights).shares("examples")

@@ -97,9 +97,11 @@ def train(
     **settings: Any,
 ) -> Run:
     """One training run, perhaps one that dies at a step or goes on from a checkpoint."""
-    mix = TrainingMixture(SHARES, all_data(), **{"seed": 3, "losses_every": 1, **(mixture or {})})
+    given = {"seed": 3, "losses_every": 1, **(mixture or {})}
+    decisions = {key: given.pop(key) for key in ("decide", "decide_every") if key in given}
+    mix = TrainingMixture(SHARES, all_data(), **given)
     trainer = make_trainer(model, out, mix.dataset, [StopAt(stop)], **settings)
-    callback = mix.attach(trainer)
+    callback = mix.attach(trainer, **decisions)
     seen: list[tuple[int, int]] = []
     inner = trainer.training_step
 

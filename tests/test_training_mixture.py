@@ -239,9 +239,9 @@ def test_planned_tokens_are_shown_where_lengths_are_known(model: Path, tmp_path:
     sizes = {name: TaskSize(size, size * (5 + i), size * (3 + i)) for i, (name, size) in enumerate(SIZES.items())}
     network = tp.TaskNetwork(np.zeros(3), np.eye(3), tuple(SIZES))
     mixture = tp.Mixture(network, dict(SHARES), 0.0, 0.0, 0.0, "feasible", "test", sizes=sizes)
-    mix = tp.TrainingMixture(mixture, all_data(), losses_every=1, decide=lambda windows: SHARES, decide_every=1)
+    mix = tp.TrainingMixture(mixture, all_data(), losses_every=1)
     trainer = make_trainer(model, tmp_path, mix.dataset, max_steps=5)
-    mix.attach(trainer)
+    mix.attach(trainer, decide=lambda windows: SHARES, decide_every=1)
     trainer.train()
     log = trainer.state.log_history[-2]
     for name in NAMES:
@@ -257,6 +257,8 @@ def test_data_without_the_tasks_column_is_refused(model: Path, tmp_path: Path) -
     mix = tp.TrainingMixture(SHARES, all_data())
     with pytest.raises(tp.InputError, match=r"no column 'taskpgm_task'.*packing"):
         mix.attach(make_trainer(model, tmp_path, mix.dataset.remove_columns(COLUMN)))
+    with pytest.raises(tp.InputError, match="counts from 1"):
+        mix.attach(make_trainer(model, tmp_path, mix.dataset), decide_every=0)
     shorter = make_trainer(model, tmp_path, mix.dataset.filter(lambda task: task != 1, input_columns=COLUMN))
     with pytest.raises(tp.InputError, match="'upper' has a share and no examples"):
         mix.attach(shorter)
@@ -306,7 +308,7 @@ def test_weights_and_data_that_do_not_fit_are_refused() -> None:
     with pytest.raises(tp.InputError, match="already; remove it"):
         tp.TrainingMixture(SHARES, joined)
     with pytest.raises(tp.InputError, match="count from 1"):
-        tp.TrainingMixture(SHARES, data, decide_every=0)
+        tp.TrainingMixture(SHARES, data, losses_every=0)
 
 
 # ------------------------------------------------------------------------------------------------------ many processes
