@@ -205,6 +205,26 @@ def test_decisions_are_asked_with_what_was_seen_and_kept_from_a_few_steps_later(
     assert asked[2][2].loss[0] is None  # nothing of it was drawn any more
 
 
+@pytest.mark.filterwarnings("ignore:`gradient_checkpointing`:FutureWarning")  # the older name works in every version 5
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"gradient_checkpointing": True},
+        {"accelerator_config": {"split_batches": True}},
+        {"accelerator_config": {"dispatch_batches": True}},
+        {"dataloader_persistent_workers": True, "dataloader_num_workers": 1, "mixture": {"examples_per_epoch": 4}},
+    ],
+    ids=["recomputed activations", "split batches", "dispatched batches", "lasting workers"],
+)
+def test_how_the_trainer_runs_the_model_and_the_loader_makes_no_difference(
+    model: Path, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    plain = train(model, tmp_path / "a", max_steps=3)
+    run = train(model, tmp_path / "b", max_steps=3, **settings)
+    assert run.seen == plain.seen == planned(12)
+    np.testing.assert_allclose(run.callback.ledger.sums, plain.callback.ledger.sums, rtol=1e-5)
+
+
 def test_a_trainer_can_train_anew(model: Path, tmp_path: Path) -> None:
     mix = tp.TrainingMixture(SHARES, all_data(), seed=3)
     trainer = make_trainer(model, tmp_path, mix.dataset, max_steps=3, logging_steps=3)
