@@ -76,7 +76,7 @@ class Evidence:
     def start(self) -> FloatArray:
         """(n,) the first loss that was measured of each task."""
         first = (self.tokens > 0.0).argmax(axis=0)
-        return np.maximum(self.losses[first, np.arange(self.losses.shape[1])], LEAST_NOISE)
+        return np.asarray(np.maximum(self.losses[first, np.arange(self.losses.shape[1])], LEAST_NOISE))
 
     def mean(self) -> FloatArray:
         """(n,) mean losses of all of it, 0 where nothing was measured."""
