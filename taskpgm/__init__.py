@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from taskpgm.judge import certificate, judge
 
 if TYPE_CHECKING:
+    from taskpgm.adaptive import AdaptiveMixture
     from taskpgm.affinity import ExponentialSimilarity, LinearSimilarity, estimate_affinity
     from taskpgm.capacity import CapacityMixture
     from taskpgm.choice import choose
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from taskpgm.envelope_curves import EnvelopeCurves
     from taskpgm.exact import exact_certificate
     from taskpgm.exact_path import TradeOff, trade_off
+    from taskpgm.expected_curves import ExpectedCurves
     from taskpgm.experts import train_experts
     from taskpgm.explanation import explain, sensitivity
     from taskpgm.factored import FactoredNetwork
@@ -41,8 +43,11 @@ if TYPE_CHECKING:
     from taskpgm.inference import (
         MARGINAL_METHODS,
         METHODS,
+        Allocation,
         BranchAndBound,
         CoverageProgram,
+        DynamicProgram,
+        EnvelopeProgram,
         Exhaustive,
         SimplexQP,
         best_method,
@@ -55,12 +60,17 @@ if TYPE_CHECKING:
     from taskpgm.network import TaskNetwork, balanced_beta
     from taskpgm.pairwise import PairwiseNetwork
     from taskpgm.pgm import from_pgmpy
+    from taskpgm.planning import plan_mixture
     from taskpgm.predictive import predict
     from taskpgm.probe_count import enough_probes
+    from taskpgm.sampler import MixtureSampler
+    from taskpgm.separable import SeparableNetwork
     from taskpgm.served import predictions_from_logprobs
     from taskpgm.shadow_prices import prices
     from taskpgm.suite import demo_suite, embedded_suite
     from taskpgm.tasks import load_tasks
+    from taskpgm.training_curves import bin_losses, fit_training_curves
+    from taskpgm.training_mixture import TrainingMixture
     from taskpgm.transfer import exposure_transfer
     from taskpgm.truncation import predict_within, smallest_top_k
     from taskpgm.types import InputError, Solution, Status
@@ -70,6 +80,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "adaptive": ("AdaptiveMixture",),
     "affinity": ("ExponentialSimilarity", "LinearSimilarity", "estimate_affinity"),
     "capacity": ("CapacityMixture",),
     "choice": ("choose",),
@@ -88,6 +99,7 @@ _HOME = {
     ),
     "exact": ("exact_certificate",),
     "exact_path": ("TradeOff", "trade_off"),
+    "expected_curves": ("ExpectedCurves",),
     "experts": ("train_experts",),
     "explanation": ("explain", "sensitivity"),
     "factored": ("FactoredNetwork",),
@@ -98,8 +110,11 @@ _HOME = {
     "inference": (
         "MARGINAL_METHODS",
         "METHODS",
+        "Allocation",
         "BranchAndBound",
         "CoverageProgram",
+        "DynamicProgram",
+        "EnvelopeProgram",
         "Exhaustive",
         "SimplexQP",
         "best_method",
@@ -113,12 +128,17 @@ _HOME = {
     "network": ("TaskNetwork", "balanced_beta"),
     "pairwise": ("PairwiseNetwork",),
     "pgm": ("from_pgmpy",),
+    "planning": ("plan_mixture",),
     "predictive": ("predict",),
     "probe_count": ("enough_probes",),
+    "sampler": ("MixtureSampler",),
+    "separable": ("SeparableNetwork",),
     "served": ("predictions_from_logprobs",),
     "shadow_prices": ("prices",),
     "suite": ("demo_suite", "embedded_suite"),
     "tasks": ("load_tasks",),
+    "training_mixture": ("TrainingMixture",),
+    "training_curves": ("bin_losses", "fit_training_curves"),
     "transfer": ("exposure_transfer",),
     "truncation": ("predict_within", "smallest_top_k"),
     "types": ("InputError", "Solution", "Status"),
@@ -130,16 +150,21 @@ _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 __all__ = [
     "MARGINAL_METHODS",
     "METHODS",
+    "AdaptiveMixture",
+    "Allocation",
     "BranchAndBound",
     "CapacityMixture",
     "CostBound",
     "CoverageNetwork",
     "CoverageProgram",
     "DivergenceTable",
+    "DynamicProgram",
     "EffectiveTasks",
     "EnvelopeCurves",
+    "EnvelopeProgram",
     "EpochCap",
     "Exhaustive",
+    "ExpectedCurves",
     "ExponentialSimilarity",
     "FactoredNetwork",
     "Group",
@@ -153,10 +178,12 @@ __all__ = [
     "LinearSimilarity",
     "LoraSettings",
     "Mixture",
+    "MixtureSampler",
     "PairwiseNetwork",
     "ProbeSettings",
     "RenyiJensen",
     "Representativeness",
+    "SeparableNetwork",
     "SimplexQP",
     "Solution",
     "SplitSettings",
@@ -166,11 +193,13 @@ __all__ = [
     "TaskSource",
     "TotalVariation",
     "TradeOff",
+    "TrainingMixture",
     "TrainingSettings",
     "TrustRegion",
     "UtilityFloor",
     "balanced_beta",
     "best_method",
+    "bin_losses",
     "bootstrap",
     "certificate",
     "choose",
@@ -184,6 +213,7 @@ __all__ = [
     "explain",
     "exposure_transfer",
     "fit_curves",
+    "fit_training_curves",
     "forecast",
     "from_pgmpy",
     "global_solution",
@@ -192,6 +222,7 @@ __all__ = [
     "judge",
     "load_tasks",
     "marginals",
+    "plan_mixture",
     "predict",
     "predict_within",
     "predictions_from_logprobs",

@@ -5,8 +5,11 @@ whole_counts([0.5, 0.3, 0.2], 8)    # [4, 2, 2]
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from fractions import Fraction
+
+import numpy as np
 
 
 def whole_counts(shares: Sequence[float], total: int) -> list[int]:
@@ -25,3 +28,9 @@ def whole_counts(shares: Sequence[float], total: int) -> list[int]:
     for i in by_remainder[: total - sum(counts)]:
         counts[i] += 1
     return counts
+
+
+def task_stream(seed: int, name: str, *key: int) -> np.random.Generator:
+    """Random numbers that depend on the seed, the task's name (any text) and the key alone, not on the other tasks."""
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
+    return np.random.default_rng([seed, int.from_bytes(digest[:8]), *key])

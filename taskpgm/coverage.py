@@ -115,7 +115,7 @@ class CoverageNetwork(MixtureEnergy):
     ) -> None:
         names = checked_names(curves.names, len(curves))
         fields = {
-            "curves": curves,
+            "curves": _checked_curves(curves),
             "transfer": _checked_transfer(transfer, names),
             "budget": _positive(budget, "budget"),
             "forgetting": _checked_forgetting(forgetting, names),
@@ -269,6 +269,15 @@ def _positive(value: float, label: str) -> float:
     if number <= 0.0:
         raise InputError(f"{label} = {number:g}: expected a positive number.")
     return number
+
+
+def _checked_curves(curves: Curves) -> Curves:
+    if not isinstance(curves, LearningCurves | EnvelopeCurves):
+        raise InputError(
+            f"coverage: {type(curves).__name__} need not be convex, and this energy's certificate needs it; use a"
+            " SeparableNetwork, or curves of fit_curves."
+        )
+    return curves
 
 
 def _checked_transfer(transfer: ArrayLike, names: tuple[str, ...]) -> FloatArray:

@@ -11,6 +11,7 @@ under a weak prior), and the average is taken with weights exp(-cost / 2).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -18,21 +19,15 @@ import numpy as np
 
 from taskpgm.envelope_curves import EnvelopeCurves
 from taskpgm.learning_curves import LearningCurves
-from taskpgm.loss_noise import LEAST_NOISE, fell_at_all, noise
+from taskpgm.loss_noise import fell_at_all, noise
+from taskpgm.shape_fitting import Fits, believed, fit_shapes, likeliest, scale_grid
 from taskpgm.transfer import convex_envelope, start_losses
-from taskpgm.types import FloatArray, InputError, LossCurves
+from taskpgm.types import FloatArray, InputError, IntArray, LossCurves
 
 Method: TypeAlias = Literal["posterior", "least_squares", "envelope"]
 METHODS: tuple[Method, ...] = ("posterior", "least_squares", "envelope")
 
 POWERS = (0.5, 1.0, 2.0)
-SCALES = 15
-SCALE_RANGE = (1.0 / 30.0, 10.0)
-"""Of the shapes' scales, in the exposure that the curves will be asked about."""
-FLOOR_PRIOR = (0.3, 0.4)
-"""Mean and deviation of the floor, in the loss at the start."""
-DROP_PRIOR = (0.7, 1.0)
-KEPT_MASS = 0.999
 DELAYED = 3.0
 """By how many times the noise a curve must bulge to be called delayed."""
 
@@ -73,10 +68,7 @@ def fit_curves(
         raise InputError(f"horizon {reference:g}: expected a positive number of examples.")
     if method == "envelope":
         return EnvelopeCurves(losses.names, exposures, own)
-    fits = _fit_grid(exposures, own, reference)
-    if method == "least_squares":
-        return _best_only(losses.names, fits)
-    return _average(losses.names, fits)
+    return _fitted(losses.names, exposures, own, reference, believed if method == "posterior" else likeliest)
 
 
 def own_curves(losses: LossCurves, transfer: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -116,75 +108,19 @@ def diagnose(losses: LossCurves) -> tuple[Finding, ...]:
     return tuple(found)
 
 
-@dataclass(frozen=True, eq=False)
-class _Fits:
-    """Every shape fitted to every task: all (n, K) but covariance (n, K, 3); cost without the prior in misfit."""
-
-    floors: FloatArray
-    drops: FloatArray
-    scales: FloatArray
-    powers: FloatArray
-    covariance: FloatArray
-    cost: FloatArray
-    misfit: FloatArray
-
-
-def _fit_grid(exposures: FloatArray, losses: FloatArray, reference: float) -> _Fits:
-    """Weighted least squares for floor and drop of every shape, under the prior, for all tasks at once."""
-    low, high = (end * reference for end in SCALE_RANGE)
-    grid = [(c, k) for k in POWERS for c in np.geomspace(low, high, SCALES)]
+def _fitted(
+    names: tuple[str, ...],
+    exposures: FloatArray,
+    losses: FloatArray,
+    reference: float,
+    choose: Callable[[Fits], tuple[IntArray, FloatArray]],
+) -> LearningCurves:
+    """The power laws that are chosen of all on the grid, fitted to (n, S) losses."""
+    grid = [(c, k) for k in POWERS for c in scale_grid(reference)]
     scales, powers = (np.array(column) for column in zip(*grid, strict=True))
     falls = (1.0 + exposures[:, None, :] / scales[:, None]) ** -powers[:, None]  # (n, K, S)
-    precision = 1.0 / noise(losses) ** 2
-    start = np.maximum(np.abs(losses[:, 0]), LEAST_NOISE)
-    floor_prior = (FLOOR_PRIOR[0] * start, FLOOR_PRIOR[1] * start)
-    drop_prior = (DROP_PRIOR[0] * start, DROP_PRIOR[1] * start)
-    # normal equations [[aa, ab], [ab, bb]] (floor, drop) = (ya, yb)
-    aa = (precision.sum(axis=1) + floor_prior[1] ** -2.0)[:, None]
-    ab = np.einsum("ns,nks->nk", precision, falls)
-    bb = np.einsum("ns,nks->nk", precision, falls**2) + (drop_prior[1] ** -2.0)[:, None]
-    ya = ((precision * losses).sum(axis=1) + floor_prior[0] * floor_prior[1] ** -2.0)[:, None]
-    yb = np.einsum("ns,nks->nk", precision * losses, falls) + (drop_prior[0] * drop_prior[1] ** -2.0)[:, None]
-    determinant = aa * bb - ab**2
-    floors, drops = (bb * ya - ab * yb) / determinant, (aa * yb - ab * ya) / determinant
-    drops = np.where(floors < 0.0, np.maximum(yb / bb, 0.0), drops)  # the quadratic's minimum on the border
-    floors = np.maximum(floors, 0.0)
-    floors = np.where(drops < 0.0, np.maximum(ya / aa, 0.0), floors)
-    drops = np.maximum(drops, 0.0)
-    misses = losses[:, None, :] - floors[:, :, None] - drops[:, :, None] * falls
-    misfit = np.einsum("ns,nks->nk", precision, misses**2)
-    cost = misfit + ((floors - floor_prior[0][:, None]) / floor_prior[1][:, None]) ** 2
-    cost = cost + ((drops - drop_prior[0][:, None]) / drop_prior[1][:, None]) ** 2
-    covariance = np.stack([bb / determinant, -ab / determinant, np.broadcast_to(aa, bb.shape) / determinant], axis=-1)
-    shape = floors.shape
-    return _Fits(
-        floors, drops, np.broadcast_to(scales, shape), np.broadcast_to(powers, shape), covariance, cost, misfit
-    )
-
-
-def _average(names: tuple[str, ...], fits: _Fits) -> LearningCurves:
-    """The posterior average, of the likeliest shapes that hold nearly all of the mass."""
-    weights = np.exp(-0.5 * (fits.cost - fits.cost.min(axis=1, keepdims=True)))
-    weights /= weights.sum(axis=1, keepdims=True)
-    order = np.argsort(-weights, axis=1, kind="stable")
-    mass = np.cumsum(np.take_along_axis(weights, order, axis=1), axis=1)
-    kept = order[:, : int((mass < KEPT_MASS).sum(axis=1).max()) + 1]
-    return _chosen(names, fits, kept, weights)
-
-
-def _best_only(names: tuple[str, ...], fits: _Fits) -> LearningCurves:
-    """The single shape that fits best."""
-    return _chosen(names, fits, fits.misfit.argmin(axis=1)[:, None], np.ones_like(fits.misfit))
-
-
-def _chosen(names: tuple[str, ...], fits: _Fits, kept: np.ndarray, weights: FloatArray) -> LearningCurves:
-    believed = np.take_along_axis(weights, kept, axis=1)
-    return LearningCurves(
-        names,
-        believed / believed.sum(axis=1, keepdims=True),
-        np.take_along_axis(fits.floors, kept, axis=1),
-        np.take_along_axis(fits.drops, kept, axis=1),
-        np.take_along_axis(fits.scales, kept, axis=1),
-        np.take_along_axis(fits.powers, kept, axis=1),
-        np.take_along_axis(fits.covariance, kept[:, :, None], axis=1),
-    )
+    fits = fit_shapes(falls, losses, noise(losses), losses[:, 0])
+    kept, weights = choose(fits)
+    floors, drops = (np.take_along_axis(values, kept, axis=1) for values in (fits.floors, fits.drops))
+    covariance = np.take_along_axis(fits.covariance, kept[:, :, None], axis=1)
+    return LearningCurves(names, weights, floors, drops, scales[kept], powers[kept], covariance)

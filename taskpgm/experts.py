@@ -140,9 +140,16 @@ def in_epochs(examples: Sequence[TokenExample], needed: int, generator: np.rando
 
 
 def fine_tune(
-    model: Any, sequence: Sequence[TokenExample], training: TrainingSettings, on_step: Callable[[int], None]
+    model: Any,
+    sequence: Sequence[TokenExample] | Any,
+    training: TrainingSettings,
+    on_step: Callable[[int], None],
+    attach: Callable[[Any], object] | None = None,
 ) -> None:
-    """Train a model in place on a fixed sequence of examples; on_step is called with each finished step."""
+    """Train a model in place on a fixed sequence of examples; on_step is called with each finished step.
+
+    attach: given the Trainer before it starts, may make it draw by a mixture, from the sequence as a torch data set.
+    """
     from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
     from transformers.utils import logging
 
@@ -178,11 +185,13 @@ def fine_tune(
         trainer = Trainer(
             model=model,
             args=arguments,
-            train_dataset=list(sequence),
+            train_dataset=sequence,
             data_collator=_collate,
             callbacks=[StepListener()],
         )
         trainer.remove_callback(PrinterCallback)
+        if attach is not None:
+            attach(trainer)
         trainer.train()
     model.eval()
 

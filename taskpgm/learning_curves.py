@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from taskpgm.types import FloatArray, InputError, readonly
+from taskpgm.shape_arrays import check_shapes, covariance_array, shape_arrays, spread_of_shapes
+from taskpgm.types import FloatArray, InputError
 
 FIELDS = ("weights", "floors", "drops", "scales", "powers")
-SUM_TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -64,37 +64,21 @@ class LearningCurves:
     ) -> None:
         object.__setattr__(self, "names", tuple(names))
         values = dict(zip(FIELDS, (weights, floors, drops, scales, powers), strict=True))
-        for field, array in zip(FIELDS, _broadcast(self.names, values), strict=True):
-            object.__setattr__(self, field, readonly(array, np.float64))
-        shape = (*self.weights.shape, 3)
-        known = np.zeros(shape) if covariance is None else np.asarray(covariance, dtype=np.float64)
-        if known.shape != shape or not np.all(np.isfinite(known)):
-            raise InputError(f"learning curves: covariance of shape {known.shape}; expected finite numbers, {shape}.")
-        object.__setattr__(self, "covariance", readonly(known, np.float64))
+        for field, array in zip(FIELDS, shape_arrays(self.names, values), strict=True):
+            object.__setattr__(self, field, array)
+        object.__setattr__(self, "covariance", covariance_array(covariance, self.weights.shape))
         self._check()
 
     def _check(self) -> None:
-        wanted = {
+        good = {
             "weights": self.weights >= 0.0,
             "floors": np.isfinite(self.floors),
             "drops": self.drops >= 0.0,
             "scales": self.scales > 0.0,
             "powers": self.powers > 0.0,
         }
-        for field, good in wanted.items():
-            good = good & np.isfinite(getattr(self, field))
-            if not good.all():
-                task, k = np.argwhere(~good)[0]
-                raise InputError(
-                    f"learning curve of task {self.names[task]!r}: {field[:-1]} {getattr(self, field)[task, k]:g};"
-                    " weights and drops must not be negative, scales and powers must be positive, all finite."
-                )
-        sums = self.weights.sum(axis=1)
-        if np.abs(sums - 1.0).max() > SUM_TOLERANCE:
-            task = int(np.abs(sums - 1.0).argmax())
-            raise InputError(
-                f"learning curve of task {self.names[task]!r}: its weights add up to {sums[task]:g}, not 1."
-            )
+        rule = "weights and drops must not be negative, scales and powers must be positive, all finite."
+        check_shapes(self.names, {field: getattr(self, field) for field in FIELDS}, good, rule)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -137,8 +121,7 @@ class LearningCurves:
             raise InputError(f"level {level}: it must be between 0 and 1.")
         means = self._shapes(exposures)
         falls = self._grown(exposures) ** -self.powers
-        of_floor, of_both, of_drop = np.moveaxis(self.covariance, -1, 0)
-        spread = np.sqrt(np.maximum(of_floor + 2.0 * falls * of_both + falls**2 * of_drop, 1e-24))
+        spread = spread_of_shapes(self.covariance, falls)
         ends = []
         for goal in (0.5 * (1.0 - level), 0.5 * (1.0 + level)):
             low = (means - 10.0 * spread).min(axis=1)
@@ -182,14 +165,3 @@ class LearningCurves:
     def _shapes(self, exposures: ArrayLike) -> FloatArray:
         """(..., n, K) the loss under each shape."""
         return np.asarray(self.floors + self.drops * self._grown(exposures) ** -self.powers)
-
-
-def _broadcast(names: tuple[str, ...], values: Mapping[str, ArrayLike]) -> list[FloatArray]:
-    try:
-        arrays = [np.asarray(value, dtype=np.float64) for value in values.values()]
-        shape = np.broadcast_shapes((len(names), 1), *(array.shape for array in arrays))
-        if len(shape) != 2 or shape[0] != len(names):
-            raise ValueError(f"shape {shape}")
-        return [np.broadcast_to(array, shape) for array in arrays]
-    except (TypeError, ValueError) as error:
-        raise InputError(f"learning curves: expected arrays of {len(names)} tasks x shapes ({error}).") from error

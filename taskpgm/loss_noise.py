@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from taskpgm.types import FloatArray, LossCurves
 
 LEAST_NOISE, RELATIVE_NOISE, START_NOISE = 0.02, 0.03, 2.0
+SAMPLING_NOISE = 0.8
+"""Of the mean of training losses, in the loss over the root of the number of tokens."""
 FLAT = 2.0
 """By how many times the noise a curve must fall to say something."""
 
@@ -26,6 +28,13 @@ def noise(losses: FloatArray) -> FloatArray:
     deviation = measured_noise(losses)
     deviation[:, 0] *= START_NOISE
     return deviation
+
+
+def training_noise(losses: FloatArray, tokens: FloatArray) -> FloatArray:
+    """The same for means of training losses over so many target tokens each; infinite where there are none."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        sampled = SAMPLING_NOISE * np.abs(losses) / np.sqrt(tokens)
+    return np.asarray(np.where(tokens > 0.0, measured_noise(losses) + sampled, np.inf))
 
 
 def fell_at_all(losses: LossCurves) -> NDArray[np.bool_]:

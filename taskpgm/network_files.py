@@ -11,10 +11,12 @@ from typing import Any, TypeAlias
 from taskpgm.constraints import as_dict, from_dict
 from taskpgm.coverage import CoverageNetwork
 from taskpgm.envelope_curves import EnvelopeCurves
+from taskpgm.expected_curves import ExpectedCurves
 from taskpgm.learning_curves import LearningCurves
 from taskpgm.network import TaskNetwork
+from taskpgm.separable import SeparableNetwork
 
-Mixed: TypeAlias = TaskNetwork | CoverageNetwork
+Mixed: TypeAlias = TaskNetwork | CoverageNetwork | SeparableNetwork
 
 
 def network_as_dict(network: Mixed) -> dict[str, Any]:
@@ -36,6 +38,14 @@ def network_as_dict(network: Mixed) -> dict[str, Any]:
             "forgetting": network.forgetting.tolist(),
             "target_weights": network.target_weights.tolist(),
             "lengths": network.lengths.tolist(),
+        }
+    if isinstance(network, SeparableNetwork):
+        return common | {
+            "kind": "separable",
+            "curves": network.curves.as_dict(),
+            "done": network.done.tolist(),
+            "remaining": network.remaining,
+            "target_weights": network.target_weights.tolist(),
         }
     return common | {
         "kind": "pairwise",
@@ -59,6 +69,9 @@ def network_from_dict(values: Mapping[str, Any]) -> Mixed:
         shapes = stored.pop("curves")
         curves = (EnvelopeCurves if "exposures" in shapes else LearningCurves).from_dict(names, shapes)
         return CoverageNetwork(curves, stored.pop("transfer"), stored.pop("budget"), **stored)
+    if kind == "separable":
+        expected = ExpectedCurves.from_dict(names, stored.pop("curves"))
+        return SeparableNetwork(expected, stored.pop("done"), stored.pop("remaining"), **stored)
     if kind == "pairwise":
         return TaskNetwork(stored.pop("utility"), stored.pop("similarity"), names, **stored)
     raise ValueError(f"unknown kind of network {kind!r}")

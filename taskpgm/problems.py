@@ -13,6 +13,7 @@ from taskpgm.coverage import CoverageNetwork
 from taskpgm.judge import Problem
 from taskpgm.network import TaskNetwork
 from taskpgm.pairwise import PairwiseNetwork
+from taskpgm.separable import SeparableNetwork
 from taskpgm.types import InputError
 
 MODEL_SUFFIXES = (".uai", ".wcsp", ".cfn", ".fg")
@@ -40,6 +41,8 @@ def load_model(path: Path) -> TaskNetwork | PairwiseNetwork:
     mixture = Mixture.from_json(path)
     if isinstance(mixture.network, CoverageNetwork):
         return mixture.network.expand(list(mixture.weights.values()))
+    if isinstance(mixture.network, SeparableNetwork):
+        raise InputError(f"{path}: its tasks share nothing but the budget, which dynamic programming solves exactly.")
     return mixture.network
 
 

@@ -96,12 +96,18 @@ def print_mixture(mixture: Mixture) -> None:
 
 
 def _columns(mixture: Mixture) -> tuple[tuple[str, ...], str, list[tuple[str, ...]]]:
-    """(headings of numbers, heading of the task that is nearest, a row of both for each task) of either energy."""
+    """(headings of numbers, heading of the task that is nearest, a row of both for each task) of any energy."""
     from taskpgm.coverage import CoverageNetwork
     from taskpgm.forecasting import forecast
     from taskpgm.mixture import most_alike
+    from taskpgm.separable import SeparableNetwork
 
     network = mixture.network
+    if isinstance(network, SeparableNetwork):
+        point = [mixture.weights[name] for name in network.names]
+        spread = network.curves.spread(network.exposures(point))
+        columns = zip(network.done, network.losses(point), spread, strict=True)
+        return ("so far", "expected", "+-"), "", [(f"{e:.4g}", f"{loss:.2f}", f"{s:.2f}", "") for e, loss, s in columns]
     if not isinstance(network, CoverageNetwork):
         rows = zip(network.utility, most_alike(network.names, network.similarity), strict=True)
         return ("utility",), "most alike", [(f"{u:.3f}", f"{other} ({alike:.2f})") for u, (other, alike) in rows]
@@ -130,10 +136,14 @@ def _mark(uncertainty: Mapping[str, Any] | None, name: str) -> str:
 def print_energy(mixture: Mixture) -> None:
     """What was minimised, and what is proved about the answer."""
     from taskpgm.coverage import CoverageNetwork
+    from taskpgm.separable import SeparableNetwork
 
     network = mixture.network
     if isinstance(network, CoverageNetwork):
         _print_coverage(mixture, network)
+    elif isinstance(network, SeparableNetwork):
+        pull = f", with a pull of {network.tau:.3g} to the prior" if network.tau > 0.0 else ""
+        print(f"Energy: the mean loss expected after what is left of the budget, {network.remaining:.6g}{pull}.")
     else:
         _print_pairwise(mixture, network)
     _print_forecast(mixture)

@@ -18,6 +18,7 @@ from taskpgm.envelope_curves import EnvelopeCurves
 from taskpgm.levels import LevelsNetwork
 from taskpgm.network import TaskNetwork
 from taskpgm.pairwise import PairwiseNetwork
+from taskpgm.separable import SeparableNetwork
 from taskpgm.types import FloatArray
 
 
@@ -169,6 +170,41 @@ def least_coverage_energy(network: CoverageNetwork) -> float:
         left, right = b - golden * (b - a), a + golden * (b - a)
         a, b = (a, right) if at(left) < at(right) else (left, b)
     return min(at(low), at(high), at(0.5 * (a + b)))
+
+
+def separable_energy_by_loops(network: SeparableNetwork, mixture: Sequence[float]) -> float:
+    """The separable energy as written in its module, in plain Python."""
+    curves, total = network.curves, 0.0
+    for j, p in enumerate(map(float, mixture)):
+        exposure = float(network.done[j]) + float(network.remaining) * p
+        for k in range(curves.weights.shape[1]):
+            raised = (exposure / float(curves.scales[j, k])) ** float(curves.steepness[j, k])
+            fall = (1.0 + raised) ** -float(curves.powers[j, k])
+            loss = float(curves.floors[j, k]) + float(curves.drops[j, k]) * fall
+            total += float(network.target_weights[j]) * float(curves.weights[j, k]) * loss
+        if network.tau > 0.0 and p > 0.0:
+            total += network.tau * p * math.log(p / float(network.prior[j]))
+    return total
+
+
+def least_separable_energy(network: SeparableNetwork) -> float:
+    """The least energy of two tasks: a fine scan of the first weight, then golden section around its best points."""
+    assert len(network) == 2
+    low = max(float(network.lower[0]), 1.0 - float(network.upper[1]))
+    high = min(float(network.upper[0]), 1.0 - float(network.lower[1]))
+
+    def at(share: float) -> float:
+        return separable_energy_by_loops(network, [share, 1.0 - share])
+
+    shares = [low + (high - low) * k / 4_000 for k in range(4_001)]
+    golden, best = 0.5 * (math.sqrt(5.0) - 1.0), math.inf
+    for share in sorted(shares, key=at)[:10]:
+        a, b = max(low, share - (high - low) / 4_000), min(high, share + (high - low) / 4_000)
+        for _ in range(100):
+            left, right = b - golden * (b - a), a + golden * (b - a)
+            a, b = (a, right) if at(left) < at(right) else (left, b)
+        best = min(best, at(share), at(0.5 * (a + b)))
+    return best
 
 
 def level_points(levels: LevelsNetwork) -> Iterator[tuple[int, ...]]:

@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 
 from taskpgm.coverage import CoverageNetwork
 from taskpgm.envelope_curves import EnvelopeCurves
+from taskpgm.expected_curves import ExpectedCurves
 from taskpgm.learning_curves import LearningCurves
 from taskpgm.levels import LevelsNetwork
 from taskpgm.network import TaskNetwork
 from taskpgm.pairwise import PairwiseNetwork
+from taskpgm.separable import SeparableNetwork
 from taskpgm.types import FloatArray, IntArray
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -311,6 +313,54 @@ def random_curves(n: int, seed: int, shapes: int = 3, names: Sequence[str] = ())
         np.exp(rng.uniform(np.log(10.0), np.log(1000.0), size)),
         rng.choice([0.5, 1.0, 2.0, 0.8], size),
         np.stack([covariance[..., 0, 0], covariance[..., 0, 1], covariance[..., 1, 1]], axis=-1),
+    )
+
+
+def random_expected(n: int, seed: int, shapes: int = 4, names: Sequence[str] = ()) -> ExpectedCurves:
+    """Averages of power laws and Hill curves with scales from 3 to 300; every third set of power laws alone."""
+    rng = np.random.default_rng(seed)
+    size = (n, shapes)
+    return ExpectedCurves(
+        names or tuple(f"task {i}" for i in range(n)),
+        rng.dirichlet(np.ones(shapes), n),
+        rng.uniform(0.0, 1.0, size),
+        rng.uniform(0.0, 3.0, size) * (rng.random(size) < 0.9),
+        np.exp(rng.uniform(np.log(3.0), np.log(300.0), size)),
+        1.0 if seed % 3 == 0 else rng.choice([1.0, 1.5, 2.0, 3.0], size),
+        rng.choice([0.5, 1.0, 2.0], size),
+    )
+
+
+def random_separable(
+    n: int, seed: int, *, tau: float = 0.03, bounds: str = "none", names: Sequence[str] = ()
+) -> SeparableNetwork:
+    """What is left of a run with 100 examples a task; equal arguments give equal networks."""
+    rng = np.random.default_rng(seed + 1)
+    lower, upper = random_bounds(bounds, n, rng)
+    prior = rng.dirichlet(np.full(n, 5.0)) + 0.1
+    return SeparableNetwork(
+        random_expected(n, seed, names=names),
+        rng.uniform(0.0, 50.0, n) * (rng.random(n) < 0.7),
+        100.0 * n,
+        target_weights=rng.random(n) + 0.1,
+        tau=tau,
+        prior=prior / prior.sum(),
+        lower=lower,
+        upper=upper,
+    )
+
+
+@st.composite
+def separables(
+    draw: st.DrawFn, *, max_tasks: int = 6, taus: Sequence[float] = (0.03, 0.0, 1.0), bounds: Sequence[str] = BOUNDS
+) -> SeparableNetwork:
+    n = draw(st.integers(2, max_tasks))
+    return random_separable(
+        n,
+        draw(SEEDS),
+        tau=draw(st.sampled_from(taus)),
+        bounds=draw(st.sampled_from(bounds)),
+        names=draw(st.sampled_from([(), ODD_NAMES[:n]])),
     )
 
 

@@ -19,9 +19,11 @@ from oracles import (
     least_coverage_energy,
     least_energy,
     least_pairwise_energy,
+    least_separable_energy,
     level_energies,
     pairwise_energy_by_loops,
     pairwise_points,
+    separable_energy_by_loops,
 )
 from strategies import (
     ODD_NAMES,
@@ -31,6 +33,7 @@ from strategies import (
     random_levels,
     random_network,
     random_pairwise,
+    random_separable,
 )
 
 from taskpgm.capacity import CapacityMixture
@@ -53,6 +56,7 @@ from taskpgm.judge import FEASIBILITY_TOLERANCE, Certificate, Problem, certifica
 from taskpgm.levels import LevelsNetwork
 from taskpgm.network import TaskNetwork
 from taskpgm.pairwise import PairwiseNetwork
+from taskpgm.separable import SeparableNetwork
 from taskpgm.types import Solution, Status
 
 SECONDS = 20.0
@@ -106,6 +110,11 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
     "pairwise: in parts": lambda: random_pairwise(9, nodes=7, density=0.15),
     "pairwise: submodular": lambda: submodular(10),
     "pairwise: one node": lambda: random_pairwise(11, nodes=1),
+    "pairwise: budget alone": lambda: random_pairwise(12, density=0.0, budget=True),
+    "separable: late": lambda: random_separable(2, 22),
+    "separable: bounds, no prior": lambda: random_separable(2, 23, tau=0.0, bounds="both"),
+    "separable: power laws": lambda: random_separable(2, 24, tau=0.3),
+    "separable: on levels": lambda: random_separable(4, 25).levels(6),
     "coverage: two tasks": lambda: random_coverage(2, 19),
     "coverage: bounds, no prior": lambda: random_coverage(2, 20, tau=0.0, bounds="both"),
     "coverage: another": lambda: random_coverage(2, 21, tau=0.5),
@@ -123,6 +132,8 @@ def problem_and_oracle(name: str) -> tuple[Problem, float]:
         return problem, least_pairwise_energy(problem)
     if isinstance(problem, CoverageNetwork):
         return problem, least_coverage_energy(problem)
+    if isinstance(problem, SeparableNetwork):
+        return problem, least_separable_energy(problem)
     if isinstance(problem, CapacityMixture):
         share = CAPACITIES[name]
         return problem, -information_by_hand(problem, np.array([share, 1.0 - share]))
@@ -148,6 +159,8 @@ def energy_by_hand(problem: Problem, point: Any) -> tuple[float, float]:
         return -information_by_hand(problem, point), 1.0
     if isinstance(problem, CoverageNetwork):
         return coverage_energy_by_loops(problem, point.tolist()), problem.scale
+    if isinstance(problem, SeparableNetwork):
+        return separable_energy_by_loops(problem, point.tolist()), problem.scale
     network = problem if isinstance(problem, TaskNetwork) else problem.network
     mixture = point / (1.0 if isinstance(problem, TaskNetwork) else problem.quanta)
     return energy_by_loops(network, mixture.tolist()), energy_scale(network)
@@ -231,7 +244,14 @@ def test_the_wrong_domain_is_refused_with_a_reason(method: Method) -> None:
 
 PAIRWISE = [method for method in METHODS if method.domain == "pairwise"]
 EXACT = [method for method in METHODS if method.exact and method.domain != "mixture"]
-VARIED = ("free: three levels", "pairwise: tree", "pairwise: loops", "pairwise: budget", "pairwise: forbidden")
+VARIED = (
+    "free: three levels",
+    "pairwise: tree",
+    "pairwise: loops",
+    "pairwise: budget",
+    "pairwise: forbidden",
+    "separable: on levels",
+)
 
 
 def answered(method: Method, problem: Problem) -> Solution:

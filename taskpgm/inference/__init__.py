@@ -4,6 +4,7 @@ To add a method: write one file with a subclass of Method, and put it into METHO
 MARGINAL_METHODS). The contract tests take it from there.
 """
 
+from taskpgm.inference.allocation import Allocation
 from taskpgm.inference.annealing import GibbsMap, SimulatedAnnealing
 from taskpgm.inference.branch_and_bound import BranchAndBound
 from taskpgm.inference.branch_by_count import BranchByCount
@@ -12,6 +13,8 @@ from taskpgm.inference.critical_line import CriticalLine
 from taskpgm.inference.doubly_nonnegative import DoublyNonnegative
 from taskpgm.inference.driver import solve
 from taskpgm.inference.dual_decomposition import DualDecomposition
+from taskpgm.inference.dynamic_program import DynamicProgram
+from taskpgm.inference.envelope_program import EnvelopeProgram
 from taskpgm.inference.exhaustive import Exhaustive, ExhaustiveMarginals
 from taskpgm.inference.frank_wolfe import PairwiseFrankWolfe
 from taskpgm.inference.gibbs import GibbsSampling
@@ -39,12 +42,15 @@ from taskpgm.inference.tree_reweighted import TreeReweighted, TreeReweightedMax
 METHODS: tuple[Method, ...] = (
     SimplexQP(),
     CoverageProgram(),
+    Allocation(),
+    EnvelopeProgram(),
     CriticalLine(),
     PairwiseFrankWolfe(),
     MirrorDescent(),
     Exhaustive(),
     BranchAndBound(),
     BranchByCount(),
+    DynamicProgram(),
     JunctionTree(),
     Toulbar2(),
     MixedInteger(),
@@ -79,6 +85,7 @@ MARGINAL_METHODS: tuple[MarginalMethod, ...] = (
 __all__ = [
     "MARGINAL_METHODS",
     "METHODS",
+    "Allocation",
     "Answer",
     "BranchAndBound",
     "BranchByCount",
@@ -88,6 +95,8 @@ __all__ = [
     "Deadline",
     "DoublyNonnegative",
     "DualDecomposition",
+    "DynamicProgram",
+    "EnvelopeProgram",
     "Exhaustive",
     "ExhaustiveMarginals",
     "GibbsMap",

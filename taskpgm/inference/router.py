@@ -17,11 +17,14 @@ from taskpgm.capacity import CapacityMixture
 from taskpgm.coverage import CoverageNetwork
 from taskpgm.energy import MixtureEnergy
 from taskpgm.factored import FactoredNetwork
+from taskpgm.inference.allocation import Allocation
 from taskpgm.inference.branch_and_bound import BranchAndBound
 from taskpgm.inference.branch_by_count import BranchByCount
 from taskpgm.inference.coverage_program import CoverageProgram
 from taskpgm.inference.driver import canonical
+from taskpgm.inference.dynamic_program import DynamicProgram
 from taskpgm.inference.elimination import elimination_order
+from taskpgm.inference.envelope_program import EnvelopeProgram
 from taskpgm.inference.exhaustive import Exhaustive
 from taskpgm.inference.frank_wolfe import PairwiseFrankWolfe
 from taskpgm.inference.junction_tree import JunctionTree
@@ -34,6 +37,7 @@ from taskpgm.judge import Problem
 from taskpgm.levels import LevelsNetwork
 from taskpgm.network import TaskNetwork
 from taskpgm.pairwise import PairwiseNetwork
+from taskpgm.separable import SeparableNetwork
 from taskpgm.types import InputError
 
 FEW = 100_000  # assignments: enumerated in milliseconds
@@ -59,6 +63,8 @@ def best_method(problem: Problem) -> Choice:
         return _for_mixture(problem)
     if isinstance(problem, CoverageNetwork):
         return Choice(CoverageProgram(), "every learning curve is convex: a convex program, with certificate")
+    if isinstance(problem, SeparableNetwork):
+        return _for_separable(problem)
     if isinstance(problem, FactoredNetwork):
         return Choice(PairwiseFrankWolfe(), "similarities are given by features: only products with them are needed")
     if isinstance(problem, CapacityMixture):
@@ -71,7 +77,9 @@ def best_method(problem: Problem) -> Choice:
 
 
 def convex_method(network: MixtureEnergy) -> Method:
-    """The convex program for a kind of energy over mixtures."""
+    """The convex program for a kind of energy over mixtures, and what stands in for it where none is convex."""
+    if isinstance(network, SeparableNetwork):
+        return _for_separable(network).method
     return CoverageProgram() if isinstance(network, CoverageNetwork) else SimplexQP()
 
 
@@ -81,6 +89,13 @@ def _for_mixture(network: TaskNetwork) -> Choice:
         raise InputError(f"no method proves a mixture here ({reason}); use network.levels(K) and BranchAndBound.")
     curvature = f"least eigenvalue {network.curvature:.3g} of S where weights add up to 0"
     return Choice(SimplexQP(), f"the energy is convex on the simplex ({curvature}): a convex program, with certificate")
+
+
+def _for_separable(network: SeparableNetwork) -> Choice:
+    reason = Allocation().refuses(network)
+    if reason is not None:
+        return Choice(EnvelopeProgram(), f"{reason}; the envelopes of the curves are a convex program that takes them")
+    return Choice(Allocation(), "tasks meet in the budget alone: dynamic programming, with the bound of the envelopes")
 
 
 def _for_levels(levels: LevelsNetwork) -> Choice:
@@ -96,6 +111,10 @@ def _for_pairwise(network: PairwiseNetwork) -> Choice:
     if network.size <= FEW:
         return Choice(Exhaustive(), f"{network.size} assignments: all are looked at")
     form = canonical(network)
+    if isinstance(form, PairwiseNetwork) and form.budget is not None and DynamicProgram().refuses(form) is None:
+        return Choice(
+            DynamicProgram(), "a budget alone couples the nodes: dynamic programming over partial sums is exact"
+        )
     if isinstance(form, str):
         raise InputError(f"no method takes this network: {form}.")
     parts = [form.part(nodes) for nodes in form.components()] if form.budget is None else [form]
