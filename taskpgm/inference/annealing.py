@@ -35,7 +35,7 @@ class SimulatedAnnealing(Method):
 
     Temperatures are in units of the mean absolute change of energy by one exchange of the starting levels. The best
     levels seen are handed to SwapSearch's descent. stats["accepted"] counts the exchanges made, stats["moves"] the
-    descent's. numba compiles the loop on first use, for a few seconds that no deadline can cut short.
+    descent's.
     """
 
     sweeps: int = 200
@@ -46,6 +46,7 @@ class SimulatedAnnealing(Method):
     name: ClassVar[str] = "simulated-annealing"
     domain: ClassVar[Literal["mixture", "levels"]] = "levels"
     exact: ClassVar[bool] = False
+    compiles: ClassVar[bool] = True
 
     def refuses(self, problem: Problem) -> str | None:
         return None
@@ -122,6 +123,7 @@ class GibbsMap(Method):
     name: ClassVar[str] = "gibbs"
     domain: ClassVar[Domain] = "pairwise"
     exact: ClassVar[bool] = False
+    compiles: ClassVar[bool] = True
 
     def refuses(self, problem: PairwiseNetwork) -> str | None:
         return None

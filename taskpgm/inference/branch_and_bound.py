@@ -57,6 +57,7 @@ class BranchAndBound(Method):
     name: ClassVar[str] = "branch-and-bound"
     domain: ClassVar[Domain] = "levels"
     exact: ClassVar[bool] = True
+    compiles: ClassVar[bool] = True
 
     def refuses(self, problem: Problem) -> str | None:
         return None

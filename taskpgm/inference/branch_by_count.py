@@ -49,6 +49,7 @@ class BranchByCount(Method):
     name: ClassVar[str] = "branch-by-count"
     domain: ClassVar[Domain] = "pairwise"
     exact: ClassVar[bool] = True
+    compiles: ClassVar[bool] = True
 
     def refuses(self, problem: PairwiseNetwork) -> str | None:
         products = Products.of(problem)

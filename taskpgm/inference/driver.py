@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from taskpgm.inference.child import map_answer, run_in_child
 from taskpgm.inference.memory import peak_of_memory, start_of_memory
 from taskpgm.inference.method import Answer, Deadline, Method, Note
+from taskpgm.inference.warming import warm
 from taskpgm.judge import ENERGY_TOLERANCE, FEASIBILITY_TOLERANCE, Mixtures, Problem, certificate, gap_tolerance
 from taskpgm.levels import LevelsNetwork
 from taskpgm.pairwise import PairwiseNetwork
@@ -52,9 +53,12 @@ def solve(problem: Problem, method: Method, *, deadline: float | None = None, se
     reason = _reason(form, parts, method)
     if reason is not None or isinstance(form, str):
         return Solution(method.name, Status.refused, message=reason or "")
-    clock, before = Deadline(deadline), start_of_memory()
+    before = start_of_memory()
     memory: list[int] = []
     try:
+        if deadline is not None:
+            warm(method)
+        clock = Deadline(deadline)
         answers = [_run(part, method, clock, seed, memory) for part in parts]
     except Exception as error:  # whatever a solver of others raises, a comparison goes on and says so
         return Solution(method.name, Status.failed, message=f"{type(error).__name__}: {first_line(error)}")

@@ -30,6 +30,7 @@ class DualDecomposition(Method):
     name: ClassVar[str] = "mplp"
     domain: ClassVar[Domain] = "pairwise"
     exact: ClassVar[bool] = False
+    compiles: ClassVar[bool] = True
 
     def refuses(self, problem: PairwiseNetwork) -> str | None:
         return None

@@ -30,6 +30,7 @@ class DynamicProgram(Method):
     name: ClassVar[str] = "dynamic-program"
     domain: ClassVar[Domain] = "pairwise"
     exact: ClassVar[bool] = True
+    compiles: ClassVar[bool] = True
 
     def refuses(self, problem: PairwiseNetwork) -> str | None:
         if len(problem.edges):

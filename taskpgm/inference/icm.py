@@ -36,8 +36,7 @@ PARTIAL_SUMS = 20_000_000
 class IteratedConditionalModes(Method):
     """Descends from the nodes' cheapest states and from `restarts` random assignments, and keeps the best.
 
-    stats["descents"] counts the starts, stats["changes"] the changes of all of them. numba compiles the loop on first
-    use, for a few seconds that no deadline can cut short.
+    stats["descents"] counts the starts, stats["changes"] the changes of all of them.
     """
 
     restarts: int = 10
@@ -45,6 +44,7 @@ class IteratedConditionalModes(Method):
     name: ClassVar[str] = "icm"
     domain: ClassVar[Domain] = "pairwise"
     exact: ClassVar[bool] = False
+    compiles: ClassVar[bool] = True
 
     def refuses(self, problem: PairwiseNetwork) -> str | None:
         return None

@@ -40,6 +40,7 @@ class MaxProduct(Method):
     name: ClassVar[str] = "max-product"
     domain: ClassVar[Domain] = "pairwise"
     exact: ClassVar[bool] = False
+    compiles: ClassVar[bool] = True
 
     def refuses(self, problem: PairwiseNetwork) -> str | None:
         return None

@@ -74,6 +74,7 @@ class MeanFieldMap(Method):
     name: ClassVar[str] = "mean-field"
     domain: ClassVar[Domain] = "pairwise"
     exact: ClassVar[bool] = False
+    compiles: ClassVar[bool] = True
 
     def refuses(self, problem: PairwiseNetwork) -> str | None:
         return None

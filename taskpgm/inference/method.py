@@ -76,13 +76,14 @@ class Method(abc.ABC):
     domain: "mixture" methods take a TaskNetwork, some instead a FactoredNetwork or a CapacityMixture, and return
     weights; "levels" methods take a LevelsNetwork and return levels; "pairwise" methods take any PairwiseNetwork,
     budget or not, finite and in one piece as the driver hands it over, and return states. exact: run to its end, the
-    point is a minimiser. foreign: the modules of a solver that others wrote; it runs in a child process that imports
-    them.
+    point is a minimiser. compiles: whether its first run in a process compiles kernels, which no deadline counts.
+    foreign: the modules of a solver that others wrote; it runs in a child process that imports them.
     """
 
     name: ClassVar[str]
     domain: ClassVar[Domain]
     exact: ClassVar[bool]
+    compiles: ClassVar[bool] = False
     foreign: ClassVar[tuple[str, ...]] = ()
 
     @abc.abstractmethod

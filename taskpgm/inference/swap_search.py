@@ -41,6 +41,7 @@ class SwapSearch(Method):
     name: ClassVar[str] = "swap-search"
     domain: ClassVar[Literal["mixture", "levels"]] = "levels"
     exact: ClassVar[bool] = False
+    compiles: ClassVar[bool] = True
 
     def refuses(self, problem: Problem) -> str | None:
         return None

@@ -36,6 +36,7 @@ class TreeReweightedMax(Method):
     name: ClassVar[str] = "trw-s"
     domain: ClassVar[Domain] = "pairwise"
     exact: ClassVar[bool] = False
+    compiles: ClassVar[bool] = True
 
     def refuses(self, problem: PairwiseNetwork) -> str | None:
         return None
