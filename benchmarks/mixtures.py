@@ -5,6 +5,7 @@
     python benchmarks/mixtures.py run --out runs/study --seeds 200-205 --steps 125 --mixtures ablations
     python benchmarks/mixtures.py run --out runs/study --seeds 200-207 --steps 500 --mixtures long
     python benchmarks/mixtures.py run --out runs/study --seeds 200-205 --mixtures rules
+    python benchmarks/mixtures.py run --out runs/study --seeds 300-309 --steps 125 250 500 --mixtures inside
     python benchmarks/mixtures.py collect --out runs/study --mixtures confirmation --to confirmation.jsonl
     python benchmarks/mixtures.py confirmation benchmarks/results/mixtures/confirmation.jsonl
     python benchmarks/mixtures.py report benchmarks/results/mixtures/confirmation.jsonl
@@ -29,6 +30,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from parts.inside_runs import INSIDE, inside_run
 from parts.studied_mixtures import ABLATED, AGAIN, CONFIRMATION, EVERY, MORE_BASELINES, STANDARD, Bench, mixtures
 from parts.study_report import confirmation, print_table, report, summary
 
@@ -44,6 +46,7 @@ SETS = {
     "long": ("uniform", "proportional", "temperature-2", "pairwise-careful", "coverage-families"),
     "rules": ("uniform", "coverage-families", "pairwise-careful", *MORE_BASELINES),
     "ablations": ("uniform", "coverage-families", "pairwise-careful", *ABLATED),
+    "inside": ("uniform", AGAIN, "proportional", "temperature-2", *INSIDE),
     "all": EVERY,
 }
 NULL_SEED = 10_000  # added to a seed: another order of examples, for uniform against itself
@@ -53,9 +56,8 @@ NULL_SEED = 10_000  # added to a seed: another order of examples, for uniform ag
 
 def study(suite_name: str, seed: int, out: Path, steps: int, wanted: Sequence[str]) -> Record:
     """Experts, mixtures and final runs of one suite, seed and budget, as one JSON value."""
-    from taskpgm.experts import tokenize_for, train_tokenised
+    from taskpgm.experts import tokenize_for
     from taskpgm.pipeline import suite_base
-    from taskpgm.progress import silent
     from taskpgm.suite import DEMO_PROBES, DEMO_TRAINING, embedded_suite
 
     folder = out / f"{suite_name}-{seed}"
@@ -63,8 +65,7 @@ def study(suite_name: str, seed: int, out: Path, steps: int, wanted: Sequence[st
     base = suite_base(suite_name, folder, seed)
     training = DEMO_TRAINING.model_copy(update={"seed": seed})
     tokenised = tokenize_for(tasks, base, DEMO_PROBES)
-    experts = train_tokenised(tokenised, base, folder, training, DEMO_PROBES, silent)
-    bench = Bench(tasks, base, tokenised, experts, training.model_copy(update={"steps": steps}), folder)
+    bench = Bench(tasks, base, tokenised, training.model_copy(update={"steps": steps}), training.steps, folder)
     return {
         "suite": suite_name,
         "seed": seed,
@@ -81,6 +82,8 @@ def final_run(bench: Bench, name: str, shares: Array | None, forecast: Forecast 
 
     final = bench.final
     run: Record = {"mixture": name, "steps": final.steps, "examples": final.steps * final.batch_size}
+    if name in INSIDE:
+        return {**run, **inside_run(name, bench)}
     if shares is None:
         return {**run, "error": error}
     used = final.seed + NULL_SEED if name == AGAIN else final.seed

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from parts.inside_runs import INSIDE
 
 import taskpgm as tp
 from taskpgm.affinity import estimate_affinity
@@ -75,23 +77,34 @@ CONFIRMATION = (
     "capacity",
     "coverage-families",
 )
+FREE = ("uniform", "proportional", "temperature-2")
+"""What needs no evidence but the sizes of the data."""
 STANDARD = (*BASELINES, *COVERAGE, AGAIN)
 ABLATED = (*ABLATIONS, *PROBES)
-EVERY = (*BASELINES, *MORE_BASELINES, *COVERAGE, *ABLATED, AGAIN)
+EVERY = (*BASELINES, *MORE_BASELINES, *COVERAGE, *ABLATED, *INSIDE, AGAIN)
 
 
 @dataclass(frozen=True, eq=False)
 class Bench:
-    """One suite under one seed with its experts, and the final runs that are asked for."""
+    """One suite under one seed, its experts (trained when first asked for), and the final runs' settings."""
 
     tasks: TaskSet
     base: Base
     tokenised: tuple[TokenTask, ...]
-    experts: Experts
     final: tp.TrainingSettings
+    expert_steps: int
     folder: Path
 
+    @cached_property
+    def experts(self) -> Experts:
+        training = self.final.model_copy(update={"steps": self.expert_steps})
+        return train_tokenised(self.tokenised, self.base, self.folder, training, DEMO_PROBES, silent)
+
     def evidence(self, wanted: Sequence[str]) -> Evidence:
+        """All that the wanted mixtures look at; sizes alone where that will do."""
+        if set(wanted) <= {*FREE, *INSIDE, AGAIN}:
+            sizes = [len(task.train) for task in self.tokenised]
+            return Evidence(self.tasks.names, sizes, self.final.steps * self.final.batch_size)
         return gather_evidence(
             self.experts,
             self.tokenised,
@@ -119,14 +132,18 @@ class Bench:
 def mixtures(bench: Bench, wanted: Sequence[str]) -> Iterator[tuple[str, Array | None, tp.Forecast | None, str]]:
     """(name, shares of examples, what coverage forecasts for them, error) of every rule that is wanted."""
     evidence = bench.evidence(wanted)
-    told = coverage_network(bench, evidence, families=False)
+    told = None if evidence.curves is None else coverage_network(bench, evidence, families=False)
     for name in wanted:
+        if name in INSIDE:
+            yield name, None, None, ""
+            continue
         try:
             shares = shares_of(name, bench, evidence)
         except (ValueError, RuntimeError) as error:
             yield name, None, None, f"{type(error).__name__}: {error}"
             continue
-        yield name, shares, None if name == AGAIN else tp.forecast(told, shares / shares.sum()), ""
+        known = told is not None and name != AGAIN
+        yield name, shares, tp.forecast(told, shares / shares.sum()) if known else None, ""
 
 
 def shares_of(name: str, bench: Bench, evidence: Evidence) -> Array:
