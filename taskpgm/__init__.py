@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from taskpgm.pgm import from_pgmpy
     from taskpgm.predictive import predict
     from taskpgm.probe_count import enough_probes
+    from taskpgm.report_page import write_page
     from taskpgm.served import predictions_from_logprobs
     from taskpgm.shadow_prices import prices
     from taskpgm.suite import demo_suite, embedded_suite
@@ -115,6 +116,7 @@ _HOME = {
     "pgm": ("from_pgmpy",),
     "predictive": ("predict",),
     "probe_count": ("enough_probes",),
+    "report_page": ("write_page",),
     "served": ("predictions_from_logprobs",),
     "shadow_prices": ("prices",),
     "suite": ("demo_suite", "embedded_suite"),
@@ -206,6 +208,7 @@ __all__ = [
     "train_experts",
     "without_task",
     "write_network",
+    "write_page",
 ]
 
 

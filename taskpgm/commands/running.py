@@ -49,6 +49,9 @@ def run(
 
 
 def _finish(mixture: Mixture, tasks: TaskSet, out: Path, fresh: bool, as_json: bool) -> None:
+    from taskpgm.report_page import write_page
+
+    page = write_page(out)
     if as_json:
         print(json.dumps({**mixture.as_dict(), "computed": fresh, "notes": list(tasks.notes)}, ensure_ascii=False))
         return
@@ -62,3 +65,4 @@ def _finish(mixture: Mixture, tasks: TaskSet, out: Path, fresh: bool, as_json: b
         print(f"Nothing left to do: {out} already holds this run's mixture.")
     path = out / "mixture.json"
     print(f"Written to {path}; check it with: taskpgm verify {path}")
+    print(f"The page that explains it: {page}")
