@@ -27,7 +27,7 @@ from taskpgm.shadow_prices import prices
 from taskpgm.types import FloatArray, InputError, IntArray, Status, readonly
 
 SAMPLED = 24  # points of a path that has to be solved for one by one
-MOST_SAMPLED = 100  # tasks up to which that takes seconds
+MOST_SAMPLED = 300  # tasks up to which that takes seconds
 Interval = tuple[FloatArray, FloatArray]
 
 
@@ -222,7 +222,7 @@ class Portrait:
                 return "This energy has no exact path, and one of so many tasks takes too long to sample for a page."
             return sampled_path(network, SAMPLED)
         except InputError as error:
-            return f"No path is drawn: {error}"
+            return f"No path is drawn: {str(error).removeprefix('no path: ')}"
 
     def _square(self, key: str) -> FloatArray | None:
         found = self.mixture.details.get(key)

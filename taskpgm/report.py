@@ -7,6 +7,7 @@ write_page(Path("runs/a"))          # taskpgm.report_page: the same as one file 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -122,9 +123,11 @@ def page_of(
 
 
 def _told_elsewhere(line: str, findings: tuple[str, ...]) -> bool:
-    """Findings and the certificate have sections of their own."""
+    """Findings, binding constraints and the certificate have sections of their own."""
     beware = line.startswith("Beware: of ") and len(findings) > SOME_FINDINGS
-    return beware or line.startswith(("Certified:", "NOT certified")) or line.removeprefix("Beware: ") in findings
+    return (
+        beware or line.startswith(("Certified:", "NOT certified", "Binds")) or line.removeprefix("Beware: ") in findings
+    )
 
 
 def _tables(portrait: Portrait, evaluation: StoredEvaluation | None) -> list[Table]:
@@ -152,7 +155,7 @@ def _facts(portrait: Portrait) -> tuple[Fact, ...]:
     if told is not None and even is not None:
         facts.append(Fact("forecast mean loss", f"{told.mean:.3f}", f"nats per target token; uniform: {even.mean:.3f}"))
     proof = "proved" if portrait.proved else mixture.status
-    facts.append(Fact("certificate", proof, f"gap {mixture.gap:.2g}"))
+    facts.append(Fact("certificate", proof, f"gap {mixture.gap:.2g}" if math.isfinite(mixture.gap) else "no bound"))
     return tuple(facts)
 
 
@@ -164,7 +167,7 @@ def _certificate(portrait: Portrait) -> tuple[str, ...]:
         f"Proved: of all mixtures that keep the bounds and constraints, none has an energy lower than this one's,"
         f" {energy}, by more than {mixture.gap:.2g}."
         if portrait.proved
-        else f"Not proved: the energy is {energy}, and some allowed mixture may be better by {mixture.gap:.2g}."
+        else f"Not proved: the energy is {energy}, and {_doubt(mixture.gap)}."
     )
     how = (
         "How: at these weights the energy's slope is known exactly. As the energy is convex it lies above that slope"
@@ -182,6 +185,13 @@ def _certificate(portrait: Portrait) -> tuple[str, ...]:
         "What this does not prove: the energy rests on estimates from probes and experts. Whether the mixture helps the"
         " final model is for taskpgm evaluate to find out.",
     )
+
+
+def _doubt(gap: float) -> str:
+    """What may be left to gain, as far as anybody knows."""
+    if not math.isfinite(gap):
+        return "nothing is known of how much better another mixture may be"
+    return f"some allowed mixture may be better by {gap:.2g}"
 
 
 def _evaluated(found: StoredEvaluation) -> tuple[str, ...]:

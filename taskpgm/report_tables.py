@@ -134,7 +134,10 @@ def prices_table(portrait: Portrait) -> Table | None:
     """What binds and what loosening it a little saves; None where nothing is proved or nothing binds."""
     if not portrait.binding:
         return None
-    rows = tuple((constraint, number(saving, ".3g"), text) for constraint, saving, text in portrait.binding)
+    rows = tuple(
+        (constraint, number(saving, ".3g"), text.removeprefix(f"{constraint}: "))
+        for constraint, saving, text in portrait.binding
+    )
     columns = ("constraint", "saves", "in words")
     return Table("prices", "Constraints that bind, and what loosening each a little saves at first", columns, rows)
 

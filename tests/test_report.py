@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import coverages, networks
+from strategies import coverages, networks, random_network
 from told_mixtures import HOSTILE, told_evaluation, told_mixture, told_names
 
 from taskpgm.arrangement import classical_scaling, clustered_order, kernel_distances, strongest_pairs
+from taskpgm.constraints import Group
 from taskpgm.evaluation_file import read_evaluation
 from taskpgm.explanation import explain
 from taskpgm.inference import convex_method, solve
@@ -23,7 +24,8 @@ from taskpgm.mixture import Mixture
 from taskpgm.portrait import Portrait
 from taskpgm.report import page_of
 from taskpgm.report_page import as_bytes, as_html_page, load_page, script_json, write_page
-from taskpgm.types import InputError
+from taskpgm.shadow_prices import prices
+from taskpgm.types import InputError, Solution, Status
 
 MOST_BYTES = 6_000_000
 KINDS = ("pairwise", "coverage")
@@ -133,6 +135,38 @@ def test_the_page_says_what_is_proved_and_what_is_not(mixture: Mixture) -> None:
     assert not told.proved
     assert "prices" not in told.tables
     assert dict(page.provenance)["seed"] == "7"
+
+
+def test_constraints_that_bind_have_their_price_once() -> None:
+    network = told_mixture("pairwise", 5, plain=True).network.changed(
+        constraints=[Group(("task 000", "task 001"), 0.0, 0.1, "few")]
+    )
+    solution = solve(network, convex_method(network))
+    details = {"constraints": prices(network, solution).as_dict()}
+    for mixture in (
+        Mixture.from_solution(network, solution, details=details),
+        Mixture.from_solution(network, solution),
+    ):
+        page = page_of(mixture)
+        told = {str(row[0]): row for row in page.tables["prices"].rows}
+        saved = next(each for each in prices(network, solution).binding if "few" in each.constraint)
+        assert float(str(told[saved.constraint][1])) == pytest.approx(saved.saving, rel=0.01)
+        assert str(told[saved.constraint][2]).startswith("one percent more for group 'few' would lower")
+        assert not any(line.startswith("Binds") for line in page.said)
+        assert page.charts["path"]["tasks"]
+
+
+def test_an_energy_that_is_not_convex_has_a_page_that_says_so() -> None:
+    network = random_network(4, 3, "indefinite")
+    point = np.full(4, 0.25)
+    page = page_of(
+        Mixture.from_solution(network, Solution("mine", Status.feasible, point, energy=network.energy(point)))
+    )
+    assert "nothing is known" in page.certificate[0]
+    assert "not convex" in page.certificate[1]
+    assert page.path_note.startswith("No path is drawn: the energy is not convex")
+    assert "prices" not in page.tables
+    assert b"no bound" in as_bytes(page)
 
 
 def test_a_mixture_of_solve_has_a_page_of_what_is_there() -> None:
