@@ -121,9 +121,10 @@ def map_figure(portrait: Portrait) -> Figure:
     strong = np.maximum(coupling, coupling.T)
     pairs = strongest_pairs(coupling, edges_each(portrait))
     most = max((float(strong[i, j]) for i, j in pairs), default=1.0)
+    thick = 2.0 * min(1.0, (20.0 / len(portrait.names)) ** 0.5)
     for i, j in pairs:
         part = float(strong[i, j]) / most
-        axes.plot(*points[[i, j]].T, color="0.5", alpha=0.2 + 0.5 * part, linewidth=0.5 + 2.0 * part, zorder=1)
+        axes.plot(*points[[i, j]].T, color="0.5", alpha=0.2 + 0.5 * part, linewidth=0.5 + thick * part, zorder=1)
     areas = 15.0 + 900.0 * portrait.weights
     axes.scatter(*points.T, s=areas, color=BLUE, edgecolors="white", linewidths=0.8, zorder=2)
     axes.set(xticks=[], yticks=[], aspect="equal")
@@ -174,16 +175,25 @@ def _figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tup
 
 def _name_points(figure: Figure, axes: Axes, portrait: Portrait, areas: FloatArray) -> None:
     """Names of the largest tasks first, each where it covers no other name and no task, or not at all."""
+    from matplotlib.patheffects import withStroke
+
     figure.draw_without_rendering()
     axes.set_autoscale_on(False)
     points, frame = portrait.task_map.points, axes.bbox
+    halo = [withStroke(linewidth=2.0, foreground="white")]  # over the lines
     pixel = figure.dpi / 72.0
     centres, radii = axes.transData.transform(points), np.sqrt(areas / np.pi) * pixel
     taken = [(x - r, y - r, x + r, y + r) for (x, y), r in zip(centres, radii, strict=True)]
     for i in np.argsort(-portrait.weights, kind="stable"):
         for (dx, dy), across, up in SIDES:
             away = radii[i] / pixel + 2.0
-            style: dict[str, Any] = {"ha": across, "va": up, "fontsize": "small", "textcoords": "offset points"}
+            style: dict[str, Any] = {
+                "ha": across,
+                "va": up,
+                "fontsize": "small",
+                "textcoords": "offset points",
+                "path_effects": halo,
+            }
             text = axes.annotate(plot_label(portrait.names[i], 18), points[i], (away * dx, away * dy), **style)
             box = text.get_window_extent()
             inside = box.x0 >= frame.x0 and box.x1 <= frame.x1 and box.y0 >= frame.y0 and box.y1 <= frame.y1

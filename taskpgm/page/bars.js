@@ -64,7 +64,7 @@ function drawEnergy(host) {
     const at = scale(low, high, left, width - 20);
     const title = saved ? "What each task's examples take off the mean loss." : "Each task's share of the energy: utility and redundancy.";
     const svg = drawing(host, title, width, bottom + 8), marks = [];
-    axisAcross(svg, at, low, high, bottom, (value) => digits(value, 3), width < 500 ? 3 : 6);
+    axisAcross(svg, at, low, high, bottom, (value) => digits(value, 3), width < 500 ? 4 : 6);
     rowLabels(svg, part, left);
     part.forEach((task, row) => {
       const y = 34 + row * ROW, reached = { "1": 0, "-1": 0 };

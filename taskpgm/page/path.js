@@ -27,7 +27,6 @@ function drawPath(host) {
       svg.append(shape("text", { class: "soft", x: left - 6, y: count(value) + 4, "text-anchor": "end" }, digits(value, 3)));
     }
     svg.append(shape("path", { class: "curve", d: "M" + effective.map((value, k) => `${at[k].toFixed(1)} ${count(value).toFixed(1)}`).join("L") }));
-    svg.append(shape("text", { class: "soft", x: left + 4, y: low - 8 }, "effective tasks"));
     const powers = ticks(Math.ceil(Math.log10(betas[0])), Math.floor(Math.log10(betas[last])), width < 500 ? 3 : 8).filter(Number.isInteger);
     for (const power of powers) svg.append(shape("text", { class: "soft", x: x(power * Math.LN10), y: bottom + 16, "text-anchor": "middle" }, digits(10 ** power)));
     svg.append(shape("text", { class: "soft", x: (left + right) / 2, y: bottom + 33, "text-anchor": "middle" }, "beta, the weight of the utility"));
@@ -36,6 +35,7 @@ function drawPath(host) {
       svg.append(shape("line", { class: "even", x1: chosen, x2: chosen, y1: top - 4, y2: bottom }));
       svg.append(shape("text", { class: "even", x: chosen, y: 14, "text-anchor": chosen > right - 40 ? "end" : chosen < left + 40 ? "start" : "middle" }, "chosen"));
     }
+    svg.append(shape("text", { class: "soft label", x: left + 4, y: low - 8 }, "effective tasks"));
     betas.forEach((_, k) => {
       const from = k ? (at[k - 1] + at[k]) / 2 : left, to = k < last ? (at[k] + at[k + 1]) / 2 : right;
       const node = shape("rect", { class: "hit", x: from, y: top, width: Math.max(0.5, to - from), height: bottom - top });
