@@ -37,7 +37,10 @@ def run(
     out: Out = Path("runs/default"),
     as_json: Json = False,
 ) -> None:
-    """From data sets to a certified mixture: tasks, experts, affinities, mixture. Goes on where it stopped."""
+    """From data sets to a certified mixture and a page that explains it: tasks, experts, affinities, mixture.
+
+    Goes on where it stopped.
+    """
     from taskpgm.config import load_config
     from taskpgm.pipeline import run as run_pipeline
     from taskpgm.progress import terminal_progress
