@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from taskpgm.planning import plan_mixture
     from taskpgm.predictive import predict
     from taskpgm.probe_count import enough_probes
+    from taskpgm.report_page import write_page
     from taskpgm.sampler import MixtureSampler
     from taskpgm.separable import SeparableNetwork
     from taskpgm.served import predictions_from_logprobs
@@ -133,6 +134,7 @@ _HOME = {
     "probe_count": ("enough_probes",),
     "sampler": ("MixtureSampler",),
     "separable": ("SeparableNetwork",),
+    "report_page": ("write_page",),
     "served": ("predictions_from_logprobs",),
     "shadow_prices": ("prices",),
     "suite": ("demo_suite", "embedded_suite"),
@@ -237,6 +239,7 @@ __all__ = [
     "train_experts",
     "without_task",
     "write_network",
+    "write_page",
 ]
 
 

@@ -38,6 +38,7 @@ from taskpgm.evaluated_mixtures import (
     mixtures_of,
 )
 from taskpgm.evaluation import Evaluation, Measured, Run, evaluate
+from taskpgm.evaluation_file import EVALUATION_FILE, FORMAT
 from taskpgm.evidence_runs import gather_evidence
 from taskpgm.experts import tokenize_for, train_tokenised
 from taskpgm.families import family_weights
@@ -52,8 +53,6 @@ from taskpgm.tokens import TokenTask
 from taskpgm.training_run import model_folder
 from taskpgm.types import InputError, TaskSet
 
-FORMAT = "taskpgm-evaluation/1"
-EVALUATION_FILE = "evaluation.json"
 MEASURES: tuple[Measured, ...] = ("losses", "exact")
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,11 +21,11 @@ from numpy.typing import ArrayLike, NDArray
 from taskpgm.coverage import CoverageNetwork
 from taskpgm.duals import multipliers, tangents
 from taskpgm.energy import MixtureEnergy, relative_entropy
+from taskpgm.energy_shares import Explained, energy_shares
 from taskpgm.inference import convex_method, solve
 from taskpgm.network import TaskNetwork
 from taskpgm.types import FloatArray, InputError, Solution, readonly
 
-Explained: TypeAlias = TaskNetwork | CoverageNetwork
 AT_BOUND = 1e-9
 SHOWN = 3
 SINGULAR = 1e-10
@@ -185,7 +184,7 @@ def explain(network: Explained, solution: Solution | ArrayLike, task: str) -> Ex
     }
     slope, price = float(network.gradient(p)[i]) + sum(pulls.values()), budget_price(network, p)
     bound = "lower" if p[i] <= network.lower[i] + AT_BOUND else "upper" if p[i] >= network.upper[i] - AT_BOUND else ""
-    utility, redundancy, coverage = _parts(network, p, i)
+    utility, redundancy, coverage = energy_shares(network, p, i)
     without, cost = _without(network, p, i)
     prior = float(network.tau * relative_entropy(p[[i]], network.prior[[i]])[0]) if network.tau > 0.0 else 0.0
     return Explanation(
@@ -204,20 +203,6 @@ def explain(network: Explained, solution: Solution | ArrayLike, task: str) -> Ex
         without,
         cost,
     )
-
-
-def _parts(network: Explained, p: FloatArray, i: int) -> tuple[float, dict[str, float], dict[str, float]]:
-    """(utility, redundancy, coverage) of a task."""
-    if isinstance(network, TaskNetwork):
-        shares = 0.5 * network.lam * network.similarity[i] * p[i] * p
-        utility = float(-network.beta * network.utility[i] * p[i])
-        return utility, dict(zip(network.names, shares.tolist(), strict=True)), {}
-    nothing, exposures = np.zeros(len(p)), network.exposures(p)
-    part = np.divide(network.reach[i] * p[i], exposures, out=nothing.copy(), where=exposures > 0.0)
-    falls = (network.curves.losses(exposures) - network.curves.losses(nothing)) * part
-    falls[i] += network.lost(p)[i] - network.forgetting[i]
-    falls *= network.target_weights
-    return 0.0, {}, dict(zip(network.names, falls.tolist(), strict=True))
 
 
 def given_mixture(network: MixtureEnergy, solution: Solution | ArrayLike) -> FloatArray:

@@ -2,7 +2,8 @@
 
     mixture, fresh = run(config, Path("runs/a"))    # fresh is False where nothing was left to do
 
-A run directory holds experts/, predictions/, for the demo base/, and mixture.json, which appears last.
+A run directory holds experts/, predictions/, for the demo base/, and mixture.json, which appears last; the commands add
+report.html (see `taskpgm.report_page`).
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+LABEL = 26  # letters of a name that a picture has room for
+MISSING_GLYPH = "\u25a1"
 SUFFIXES = (".png", ".svg", ".pdf")
 LEAST_GAP = 1e-9  # what is proved is drawn here on logarithmic axes
 SHOWN = 16  # tasks with a colour of their own in the picture of a path
@@ -38,7 +41,7 @@ def save_comparison(rows: Sequence[Row], path: Path) -> None:
         InputError: another ending of the file's name, or no method gave an answer.
     """
     check_ending(path)
-    _save(comparison_figure(rows), path)
+    save_figure(comparison_figure(rows), path)
 
 
 def save_trade_off(path: Path, trade_offs: Trail, chosen: ArrayLike | None = None, beta: float | None = None) -> None:
@@ -48,10 +51,11 @@ def save_trade_off(path: Path, trade_offs: Trail, chosen: ArrayLike | None = Non
         InputError: another ending of the file's name.
     """
     check_ending(path)
-    _save(trade_off_figure(trade_offs, chosen, beta), path)
+    save_figure(trade_off_figure(trade_offs, chosen, beta), path)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure whole or not at all, in the format that its ending names."""
     from taskpgm.storage import write_atomic
 
     buffer = io.BytesIO()
@@ -63,6 +67,22 @@ def check_ending(path: Path) -> None:
     """Raise an InputError, before any work is done, if the file's name does not say PNG, SVG or PDF."""
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"{path}: plots are written as {', '.join(SUFFIXES)}.")
+
+
+def plot_label(name: str, most: int = LABEL) -> str:
+    """A name as a picture can show it: one line, not long, no mathematics, a box for what the font does not have."""
+    letters = (
+        "".join(letter if _has_glyph(letter) else MISSING_GLYPH for letter in " ".join(name.split())) or MISSING_GLYPH
+    )
+    short = letters if len(letters) <= most else letters[: most - 1] + "\u2026"
+    return (" " if short.startswith("_") else "") + short.replace("$", r"\$")  # matplotlib leaves _x out of legends
+
+
+@cache
+def _has_glyph(letter: str) -> bool:
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    return bool(get_font(findfont(FontProperties())).get_char_index(ord(letter)))
 
 
 def comparison_figure(rows: Sequence[Row]) -> Figure:
@@ -194,7 +214,7 @@ def trade_off_figure(path: Trail, chosen: ArrayLike | None = None, beta: float |
     """
     from matplotlib.figure import Figure
 
-    betas, mixtures = _along(path)
+    betas, mixtures = points_along(path)
     largest = np.argsort(-mixtures.max(axis=0), kind="stable")[:SHOWN]
     figure = Figure(figsize=(13.0, 8.0), layout="constrained")
     axes = figure.subplots(2, 2, gridspec_kw={"width_ratios": (12, 1), "height_ratios": (3, 2)})
@@ -211,7 +231,7 @@ def trade_off_figure(path: Trail, chosen: ArrayLike | None = None, beta: float |
     return figure
 
 
-def _along(path: Trail) -> tuple[FloatArray, FloatArray]:
+def points_along(path: Trail) -> tuple[FloatArray, FloatArray]:
     """((m,) increasing positive betas, (m, n) mixtures) to draw: every corner of a path, and points between them."""
     positive = path.betas[path.betas > 0.0]
     if not len(positive):  # utilities that are all equal: one mixture for every beta
@@ -234,7 +254,7 @@ def _stack(
 
     palette = colormaps["tab20"]
     colours: list[tuple[float, ...]] = [palette((2 * i) % 20 + (2 * i) // 20) for i in range(len(largest))]
-    parts, labels = list(mixtures[:, largest].T), [names[i] for i in largest]
+    parts, labels = list(mixtures[:, largest].T), [plot_label(names[i]) for i in largest]
     left = mixtures.shape[1] - len(largest)
     if left:
         parts.append(1.0 - mixtures[:, largest].sum(axis=1))

@@ -34,16 +34,25 @@ def load_model(path: Path) -> TaskNetwork | PairwiseNetwork:
         return read_network(path)
     from taskpgm.mixture import Mixture
 
-    if path.is_dir():
-        if not (path / MIXTURE_FILE).is_file():
-            raise InputError(f"{path}: holds no {MIXTURE_FILE}: finish the run first (taskpgm run ... --out {path}).")
-        path = path / MIXTURE_FILE
-    mixture = Mixture.from_json(path)
+    mixture = Mixture.from_json(mixture_path(path))
     if isinstance(mixture.network, CoverageNetwork):
         return mixture.network.expand(list(mixture.weights.values()))
     if isinstance(mixture.network, SeparableNetwork):
         raise InputError(f"{path}: its tasks share nothing but the budget, which dynamic programming solves exactly.")
     return mixture.network
+
+
+def mixture_path(path: Path) -> Path:
+    """The mixture's file in a run's folder, or the file itself.
+
+    Raises:
+        InputError: a folder without one.
+    """
+    if not path.is_dir():
+        return path
+    if not (path / MIXTURE_FILE).is_file():
+        raise InputError(f"{path}: holds no {MIXTURE_FILE}: finish the run first (taskpgm run ... --out {path}).")
+    return path / MIXTURE_FILE
 
 
 def discrete_problems(

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from taskpgm.constraints import Halfspace
-from taskpgm.explanation import AT_BOUND, Explained, budget_price, given_mixture, multipliers_of, priced_slopes
+from taskpgm.energy_shares import Explained
+from taskpgm.explanation import AT_BOUND, budget_price, given_mixture, multipliers_of, priced_slopes
 from taskpgm.infeasible import bounds_as_rows
 from taskpgm.inference import convex_method, solve
 from taskpgm.types import FloatArray, Solution

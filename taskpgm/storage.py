@@ -118,13 +118,13 @@ def parse_json(text: str, source: str) -> Any:
 
 
 def read_text(path: Path) -> str:
-    """A file as UTF-8 text (a byte-order mark is dropped).
+    """A file as UTF-8 text (a byte-order mark is dropped; halves of characters stay, as our own files have them).
 
     Raises:
         InputError: missing, unreadable or not UTF-8.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-8-sig", errors="surrogatepass")
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file.") from error
     except UnicodeDecodeError as error:

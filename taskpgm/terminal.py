@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -135,115 +135,121 @@ def _mark(uncertainty: Mapping[str, Any] | None, name: str) -> str:
 
 def print_energy(mixture: Mixture) -> None:
     """What was minimised, and what is proved about the answer."""
+    for line in energy_lines(mixture):
+        print(line)
+
+
+def energy_lines(mixture: Mixture) -> Iterator[str]:
+    """What `print_energy` says."""
     from taskpgm.coverage import CoverageNetwork
     from taskpgm.separable import SeparableNetwork
 
     network = mixture.network
     if isinstance(network, CoverageNetwork):
-        _print_coverage(mixture, network)
+        yield from _coverage_lines(mixture, network)
     elif isinstance(network, SeparableNetwork):
         pull = f", with a pull of {network.tau:.3g} to the prior" if network.tau > 0.0 else ""
-        print(f"Energy: the mean loss expected after what is left of the budget, {network.remaining:.6g}{pull}.")
+        yield f"Energy: the mean loss expected after what is left of the budget, {network.remaining:.6g}{pull}."
     else:
-        _print_pairwise(mixture, network)
-    _print_forecast(mixture)
-    _print_uncertainty(mixture.details.get("uncertainty"))
-    _print_constraints(mixture.details.get("constraints"), mixture.energy)
+        yield from _pairwise_lines(mixture, network)
+    yield from _forecast_lines(mixture)
+    yield from _uncertainty_lines(mixture.details.get("uncertainty"))
+    yield from _constraint_lines(mixture.details.get("constraints"), mixture.energy)
     if mixture.status == "optimal":
-        print(f"Certified: no feasible mixture has an energy lower by more than {mixture.gap:.2g}.")
+        yield f"Certified: no feasible mixture has an energy lower by more than {mixture.gap:.2g}."
     else:
-        print(f"NOT certified ({mixture.status}): the gap is {mixture.gap:.2g}.")
+        yield f"NOT certified ({mixture.status}): the gap is {mixture.gap:.2g}."
 
 
-def _print_pairwise(mixture: Mixture, network: TaskNetwork) -> None:
+def _pairwise_lines(mixture: Mixture, network: TaskNetwork) -> Iterator[str]:
     least = float(network.lower.min())
     utility = mixture.details.get("utility", "supplied")
     similarity = mixture.details.get("similarity", "supplied")
-    print(f"Energy: utility {utility}, similarity {similarity}, {_terms(network)}, every weight at least {least:.4g}.")
+    yield f"Energy: utility {utility}, similarity {similarity}, {_terms(network)}, every weight at least {least:.4g}."
     if "indefinite" in mixture.details:
-        print(f"Beware: {mixture.details['indefinite']['text']}.")
+        yield f"Beware: {mixture.details['indefinite']['text']}."
     choice = mixture.details.get("choice")
     if choice:
-        print(f"Chosen by rule: {choice['text']}.")
+        yield f"Chosen by rule: {choice['text']}."
     else:
-        _print_caution(network, utility)
+        yield from _caution_lines(network, utility)
 
 
-def _print_coverage(mixture: Mixture, network: CoverageNetwork) -> None:
+def _coverage_lines(mixture: Mixture, network: CoverageNetwork) -> Iterator[str]:
     least = float(network.lower.min())
-    print(
+    yield (
         f"Energy: expected loss after {network.budget:.4g} {mixture.unit} by learning curves, tau {network.tau:.4g},"
         f" every weight at least {least:.4g}."
     )
 
 
-def _print_forecast(mixture: Mixture) -> None:
+def _forecast_lines(mixture: Mixture) -> Iterator[str]:
     """The mean loss that the experts' learning curves promise, next to that of the uniform mixture."""
     told = mixture.details.get("forecast")
     if not told:
         return
     average = " (every family of tasks counts the same)" if told["by_family"] else ""
-    print(
+    yield (
         f"Forecast by the experts' learning curves for {told['budget']:.4g} {mixture.unit}: a mean loss of"
         f" {told['mean']:.4g} nats per target token, {told['uniform']:.4g} with the uniform mixture{average}."
     )
     if told["mean"] > told["uniform"]:
-        print(
+        yield (
             "Beware: by this forecast uniform would do better. Compare both with taskpgm evaluate, or choose"
             " by the forecast itself: energy: {kind: coverage}."
         )
     findings = mixture.details.get("findings", ())
     for finding in findings[:MOST_FINDINGS]:
-        print(f"Beware: {finding['text']}")
+        yield f"Beware: {finding['text']}"
     if len(findings) > MOST_FINDINGS:
         others = ", ".join(finding["task"] for finding in findings[MOST_FINDINGS:])
-        print(f"Beware: of {others} the same can be said; mixture.json says what (details, findings).")
+        yield f"Beware: of {others} the same can be said; mixture.json says what (details, findings)."
 
 
-def _print_uncertainty(uncertainty: Mapping[str, Any] | None) -> None:
+def _uncertainty_lines(uncertainty: Mapping[str, Any] | None) -> Iterator[str]:
     """What the intervals in the table hold, and what would narrow them."""
     if not uncertainty:
         return
     more = uncertainty["probes_to_halve"]
     drawn = "learning curves are drawn from what the snapshots leave open" if more is None else "probes are drawn again"
-    print(f"95 %: where weights lie when the {drawn}; what another training run would change is not in it.")
+    yield f"95 %: where weights lie when the {drawn}; what another training run would change is not in it."
     if uncertainty["undecided"]:
         halve = "" if more is None else f" {more} more probes a task would halve the widths."
-        print(f"? marks what the evidence leaves open: more or less than uniform.{halve}")
+        yield f"? marks what the evidence leaves open: more or less than uniform.{halve}"
 
 
-def _print_constraints(constraints: Mapping[str, Any] | None, energy: float) -> None:
+def _constraint_lines(constraints: Mapping[str, Any] | None, energy: float) -> Iterator[str]:
     """Which constraints bind, what loosening them saves, and the best mixture without any."""
     if not constraints:
         return
     for price in constraints["binding"][:MOST_PRICES]:
-        print(f"Binds: {price['text']}.")
+        yield f"Binds: {price['text']}."
     left = len(constraints["binding"]) - MOST_PRICES
     if left > 0:
-        print(f"Binds as well, at less: {left} more.")
+        yield f"Binds as well, at less: {left} more."
     without = constraints["without"]
     if constraints["binding"] and without["weights"]:
         largest = sorted(without["weights"].items(), key=_weight, reverse=True)[:MOST_PRICES]
         shown = ", ".join(f"{name} {weight:.1%}" for name, weight in largest)
-        print(f"Without bounds and constraints the energy would be lower by {energy - without['energy']:.3g}: {shown}.")
+        yield f"Without bounds and constraints the energy would be lower by {energy - without['energy']:.3g}: {shown}."
     if not constraints["binding"]:
-        print("No constraint binds.")
+        yield "No constraint binds."
 
 
 def _weight(item: tuple[str, float]) -> float:
     return item[1]
 
 
-def _print_caution(network: TaskNetwork, utility: str) -> None:
+def _caution_lines(network: TaskNetwork, utility: str) -> Iterator[str]:
     """Say where the utilities tell little, instead of letting the weights look better founded than they are."""
     unlearned = int((network.utility == 0.0).sum())
     if utility == "learnability" and unlearned > len(network) / 2:
-        print(
+        yield (
             f"Beware: {unlearned} of {len(network)} tasks have utility 0: their experts learned nothing yet beyond how"
             " often each answer occurs. More training steps, or a stronger base, would tell hard tasks from noise."
         )
     elif network.beta == 0.0:
-        print("The utilities are all equal, or were given no strength: the weights follow from the similarities alone.")
+        yield "The utilities are all equal, or were given no strength: the weights follow from the similarities alone."
 
 
 def _terms(network: TaskNetwork) -> str:

@@ -277,6 +277,67 @@ def test_a_wrong_rule_or_picture_is_one_line(call: Call, tables: list[str], opti
     assert message in one_line(call("solve", *tables, *options))
 
 
+# -------------------------------------------------------------------------------------------------------------- report
+
+
+def test_report_makes_a_page_of_what_solve_wrote(call: Call, tables: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "mixture.json"
+    call("solve", *tables, "--out", path)
+    code, printed, error = call("report", path)
+    assert (code, printed, error) == (0, f"Written to {tmp_path / 'mixture.html'}.\n", "")
+    assert "écho 😀" in (tmp_path / "mixture.html").read_text(encoding="utf-8")
+    code, printed, _ = call("report", tmp_path, "--out", tmp_path / "new" / "page.html", "--json")
+    told = json.loads(printed)
+    assert code == 0
+    assert told["written"] == [str(tmp_path / "new" / "page.html")]
+    assert told["proved"] is True
+    assert told["charts"]["names"] == ["copy", "écho 😀", "sort"]
+    assert (tmp_path / "new" / "page.html").is_file()
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_report_draws_figures_and_prints_a_table(call: Call, tables: list[str], tmp_path: Path) -> None:
+    call("solve", *tables, "--out", tmp_path / "mixture.json")
+    code, printed, error = call("report", tmp_path, "--figures", tmp_path / "f", "--format", "svg", "--table", "latex")
+    assert code == 0
+    assert printed.startswith("\\begin{table}")
+    assert [line.split("/")[-1] for line in error.splitlines()] == [
+        "report.html.",
+        *("mixture.svg.", "similarity.svg.", "map.svg.", "path.svg."),
+    ]
+    assert "<svg" in (tmp_path / "f" / "mixture.svg").read_text(encoding="utf-8")
+    assert "| écho 😀 |" in call("report", tmp_path, "--table", "markdown")[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--format", "gif"], "format 'gif': figures are written as png, svg, pdf"),
+        (["--table", "word"], "--table 'word': use one of latex, markdown"),
+        (["--table", "latex", "--json"], "give --table or --json, not both"),
+    ],
+)
+def test_a_report_that_cannot_be_is_one_line(
+    call: Call, tables: list[str], tmp_path: Path, options: list[str], message: str
+) -> None:
+    assert "holds no mixture.json: finish the run first" in one_line(call("report", tmp_path))
+    assert "none.json: no such file" in one_line(call("report", tmp_path / "none.json"))
+    call("solve", *tables, "--out", tmp_path / "mixture.json")
+    assert message in one_line(call("report", tmp_path, *options))
+    assert not (tmp_path / "report.html").exists()
+    (tmp_path / "evaluation.json").write_text("{}")
+    assert "evaluation.json: not a taskpgm-evaluation/1 file" in one_line(call("report", tmp_path))
+
+
+def test_a_name_with_half_a_character_is_written_and_read(call: Call, tables: list[str], tmp_path: Path) -> None:
+    network = tp.TaskNetwork([0.5, 0.4], [[1.0, 0.2], [0.2, 1.0]], ("half \ud83d", "whole"))
+    path = tmp_path / "mixture.json"
+    tp.Mixture.from_solution(network, tp.solve(network, tp.SimplexQP())).to_json(path)
+    assert call("verify", path)[0] == 0
+    assert call("report", path)[0] == 0
+    assert "half \ufffd" in (tmp_path / "mixture.html").read_text(encoding="utf-8").replace("&#55357;", "\ufffd")
+
+
 def test_a_table_that_is_not_there_is_one_line(call: Call, tables: list[str], tmp_path: Path) -> None:
     assert "none.csv: no such file" in one_line(call("solve", *tables[:3], tmp_path / "none.csv"))
     assert "cannot be read" in one_line(call("solve", *tables[:3], tmp_path))

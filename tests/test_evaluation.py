@@ -289,6 +289,7 @@ def test_the_command_compares_our_mixture_and_goes_on_where_it_stopped(
     for text in ("4 steps (16 examples): held-out loss minus that of uniform", "sqrt", "ours", "reverse", "Bonferroni"):
         assert text in printed
     assert "trained on 72 examples in all, as much as 4.5 runs of 4 steps" in printed
+    assert 'id="chart-evaluation"' in (project / "out" / "report.html").read_text(encoding="utf-8")
     stored = (project / "out" / "evaluation.json").read_bytes()
     monkeypatch.setattr("taskpgm.training_run.fine_tune", lambda *a: pytest.fail("trained again"))
     code, printed, _ = call(*arguments, "--json")

@@ -69,6 +69,7 @@ def test_a_second_start_says_that_nothing_is_left_to_do(
     assert call(monkeypatch, "run", project / "run.yaml", "--out", project / "done", "--json") == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["computed"] is False
+    assert b"</html>" in (project / "done" / "report.html").read_bytes()
     assert (project / "done" / "mixture.json").read_bytes() == before
 
 

@@ -75,7 +75,8 @@ def test_every_taskpgm_command_works(
     """In this process, where everything heavy is loaded already; test_cli runs the program as its own."""
     monkeypatch.chdir(workplace)
     commands = [line.split() for line in shell_commands() if line.startswith("taskpgm ")]
-    assert [command[1] for command in commands] == ["run", "verify", "evaluate", "solve", "verify", "solve", "compare"]
+    expected = ["run", "verify", "report", "report", "evaluate", "solve", "verify", "solve", "compare"]
+    assert [command[1] for command in commands] == expected
     for command in commands:
         monkeypatch.setattr(sys, "argv", command)
         with pytest.raises(SystemExit) as ended:

@@ -31,7 +31,9 @@ def evaluate(
     """
     from taskpgm.config import EvaluationSettings, load_config
     from taskpgm.evaluation_report import evaluate_config, evaluate_suite
+    from taskpgm.problems import MIXTURE_FILE
     from taskpgm.progress import terminal_progress
+    from taskpgm.report_page import write_page
     from taskpgm.settings import validated
 
     if (config is None) == (suite is None):
@@ -46,6 +48,7 @@ def evaluate(
             report = evaluate_config(changed, out, seeds=seeds, jobs=jobs, progress=progress)
         else:
             report = evaluate_suite(str(suite), out, seeds=seeds, settings=settings, jobs=jobs, progress=progress)
+    page = write_page(out) if (out / MIXTURE_FILE).is_file() else None
     if as_json:
         print(json.dumps(report.as_dict(), ensure_ascii=False))
     else:
@@ -53,4 +56,6 @@ def evaluate(
 
         print_report(report)
         print(f"Written to {out / 'evaluation.json'}, every run included.")
+        if page is not None:
+            print(f"The page that explains the mixture shows it as well: {page}")
     raise typer.Exit(1 if report.evaluation.failed else 0)

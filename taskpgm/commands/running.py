@@ -37,7 +37,10 @@ def run(
     out: Out = Path("runs/default"),
     as_json: Json = False,
 ) -> None:
-    """From data sets to a certified mixture: tasks, experts, affinities, mixture. Goes on where it stopped."""
+    """From data sets to a certified mixture and a page that explains it: tasks, experts, affinities, mixture.
+
+    Goes on where it stopped.
+    """
     from taskpgm.config import load_config
     from taskpgm.pipeline import run as run_pipeline
     from taskpgm.progress import terminal_progress
@@ -49,6 +52,9 @@ def run(
 
 
 def _finish(mixture: Mixture, tasks: TaskSet, out: Path, fresh: bool, as_json: bool) -> None:
+    from taskpgm.report_page import write_page
+
+    page = write_page(out)
     if as_json:
         print(json.dumps({**mixture.as_dict(), "computed": fresh, "notes": list(tasks.notes)}, ensure_ascii=False))
         return
@@ -62,3 +68,4 @@ def _finish(mixture: Mixture, tasks: TaskSet, out: Path, fresh: bool, as_json: b
         print(f"Nothing left to do: {out} already holds this run's mixture.")
     path = out / "mixture.json"
     print(f"Written to {path}; check it with: taskpgm verify {path}")
+    print(f"The page that explains it: {page}")
