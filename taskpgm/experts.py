@@ -27,6 +27,7 @@ from taskpgm.storage import (
     atomic_directory,
     canonical_json,
     content_hash,
+    file_hash,
     first_line,
     read_json,
     remove_partial,
@@ -59,6 +60,17 @@ class Experts:
         base = load_model(self.base.path, self.training.precision)
         with _without_peft_deprecations():
             return PeftModel.from_pretrained(base, self.directories[index]).eval()
+
+    def fingerprint(self, index: int) -> str:
+        """The hash of what the expert predicts with: its weights, the base, and how adapters are applied to it."""
+        known = read_json(self.directories[index] / CURVE_FILE).get("weights")
+        return content_hash(
+            {
+                "weights": known or _weights_hash(self.directories[index]),
+                "base": self.base.fingerprint,
+                "lora": None if self.training.lora is None else self.training.lora.model_dump(mode="json"),
+            }
+        )
 
     def curves(self) -> LossCurves:
         """The losses of every expert on every task during its training, in the order of `names`."""
@@ -275,7 +287,12 @@ def _train_one(
     }
     with atomic_directory(directory) as folder:
         model.save_pretrained(folder)
+        curve["weights"] = _weights_hash(folder)
         write_atomic(folder / CURVE_FILE, canonical_json(curve).encode())
+
+
+def _weights_hash(directory: Path) -> str:
+    return content_hash({path.name: file_hash(path) for path in directory.glob("*.safetensors")})
 
 
 def trainable(base: Base, training: TrainingSettings) -> Any:

@@ -42,7 +42,7 @@ from taskpgm.tasks import tasks_of
 from taskpgm.types import Affinity, FloatArray, InputError, TaskSet
 from taskpgm.uncertainty import Spread, bootstrap
 
-SCHEMA = 5
+SCHEMA = 6
 MIXTURE_FILE = "mixture.json"
 REPLICATES = 200  # of the evidence, for error bars
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "numpy", "cvxpy", "clarabel", "taskpgm")
