@@ -7,6 +7,7 @@ A run directory holds experts/, predictions/, for the demo base/, and mixture.js
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,8 +135,8 @@ def mix(
     if done is not None:
         return done, False
 
+    from taskpgm.evidence_checks import affinity_within, check_width, evidence_checks
     from taskpgm.experts import tokenize_for, train_tokenised
-    from taskpgm.predictive import predict_tokenised
 
     tokenised = tokenize_for(tasks, base, probes)
     sizes = {task.name: task.size for task in tokenised}
@@ -143,15 +144,16 @@ def mix(
     allowed = feasible_set(feasible, tasks.names, sizes, amounts.unit, amounts.budget)
     FeasibleSet(tasks.names, *allowed)  # what clashes is said before hours of training, not after
     prior_of(energy, tasks.names)
+    check_width(tokenised, probes)
     experts = train_tokenised(tokenised, base, out, training, probes, progress)
-    predictions = predict_tokenised(experts, tokenised, probes, progress)
-    affinity = estimate_affinity(
-        predictions,
+    estimate = partial(
+        estimate_affinity,
         utility=utility_of(energy),
         similarity=similarity_of(energy),
         divergence=measure_of(energy),
         progress=progress,
     )
+    affinity = affinity_within(experts, tokenised, probes, estimate, progress)
     losses = experts.curves()
     families = [task.family for task in tasks]
     learned = coverage_network(losses, energy, allowed, sizes, amounts.unit, amounts.budget, families)
@@ -173,6 +175,8 @@ def mix(
         "findings": [{"task": each.task, "kind": each.kind, "text": each.text} for each in diagnose(losses)],
         "dropped_examples": {task.name: task.dropped for task in tokenised if task.dropped},
     }
+    if isinstance(network, TaskNetwork):
+        details |= evidence_checks(network, solution, affinity, similarity_of(energy), probes.width)
     if chosen is not None:
         details["choice"] = chosen.as_dict()
     if solution.point is not None:

@@ -138,6 +138,9 @@ def print_energy(mixture: Mixture) -> None:
         _print_pairwise(mixture, network)
     _print_forecast(mixture)
     _print_uncertainty(mixture.details.get("uncertainty"))
+    for answer, about in (("probes_enough", "Probes"), ("interval_effect", "Pooled tokens")):
+        if answer in mixture.details:
+            print(f"{about}: {mixture.details[answer]['text']}")
     _print_constraints(mixture.details.get("constraints"), mixture.energy)
     if mixture.status == "optimal":
         print(f"Certified: no feasible mixture has an energy lower by more than {mixture.gap:.2g}.")
