@@ -29,12 +29,6 @@ Parts: TypeAlias = Mapping[str, Mapping[str, StoredTensor]]
 """By probes' key and by name ("log_probs", "subset", "targets"), where the numbers are."""
 
 
-def probes_key(probes: Probes) -> str:
-    """The hash of probes of one task: token ids and where targets begin, in order."""
-    rows = zip(probes.tokens, probes.target_start.tolist(), strict=True)
-    return content_hash([[ids.tolist(), start] for ids, start in rows])
-
-
 def base_parts(experts: Experts, k: int, vocabulary: int, wanted: Mapping[str, Probes], batch_size: int) -> Parts:
     """The base's k most probable tokens of each context, ascending (none are stored of k = vocabulary), and targets."""
     whole = k == vocabulary

@@ -16,10 +16,10 @@ import numpy as np
 from taskpgm.base import load_model_config
 from taskpgm.config import ProbeSettings
 from taskpgm.experts import Experts, tokenize_for
-from taskpgm.prediction_parts import Parts, base_parts, expert_parts, probes_key
+from taskpgm.prediction_parts import Parts, base_parts, expert_parts
 from taskpgm.progress import Progress, silent
 from taskpgm.stored import StoredLogProbs
-from taskpgm.tokens import TokenTask, make_probes, marginal_log_probs
+from taskpgm.tokens import TokenTask, make_probes, marginal_log_probs, probes_by_task
 from taskpgm.types import Float32Array, InputError, IntArray, Predictions, Probes, TaskSet, readonly
 
 
@@ -51,7 +51,7 @@ def predict_tokenised(
 ) -> Predictions:
     """`predict` for tasks that are already token ids."""
     probes = make_probes(tasks, settings.per_task)
-    keys, own = _by_task(tasks, settings.per_task)
+    keys, own = probes_by_task(tasks, settings.per_task)
     vocabulary = int(load_model_config(experts.base).vocab_size)
     k = vocabulary if settings.top_k == "full" else min(settings.top_k, vocabulary)
     total = len(tasks) + 1
@@ -76,13 +76,6 @@ def predict_tokenised(
         context_probe=probes.context_probe,
         weights=probes.weights,
     )
-
-
-def _by_task(tasks: Sequence[TokenTask], per_task: int) -> tuple[list[str], dict[str, Probes]]:
-    """(the key of each task's probes, the probes by key): in the order in which they are among those of all tasks."""
-    each = [make_probes([task], per_task) for task in tasks]
-    keys = [probes_key(own) for own in each]
-    return keys, dict(zip(keys, each, strict=True))
 
 
 def _places_in_tasks(probes: Probes) -> IntArray:

@@ -174,6 +174,8 @@ def _print_forecast(mixture: Mixture) -> None:
     """The mean loss that the experts' learning curves promise, next to that of the uniform mixture."""
     told = mixture.details.get("forecast")
     if not told:
+        if "no_forecast" in mixture.details:
+            print(mixture.details["no_forecast"])
         return
     average = " (every family of tasks counts the same)" if told["by_family"] else ""
     print(

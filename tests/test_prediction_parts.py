@@ -1,4 +1,4 @@
-"""What one task more, or less, costs the models: tokens that go through them are counted."""
+"""What one task more, or less, costs: trainings are counted, and tokens that go through the models."""
 
 from __future__ import annotations
 
@@ -9,17 +9,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny import save_model, write_tasks
+from tiny import save_model, write_config, write_tasks
 
 import taskpgm as tp
+from taskpgm import experts as experts_module
 from taskpgm import forward, prediction_parts
+from taskpgm.config import load_config
 from taskpgm.experts import Experts, tokenize_for
+from taskpgm.pipeline import run
+from taskpgm.terminal import print_energy
 from taskpgm.tokens import make_probes
 from taskpgm.types import Predictions, Probes, TaskSet
 
 TRAINING = tp.TrainingSettings(steps=3, batch_size=4, learning_rate=0.01, warmup_steps=1)
 PROBES = tp.ProbeSettings(per_task=4, top_k=6, batch_size=3)
 Tokens = list[int]
+Trainings = list[int]
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +51,32 @@ def tokens(monkeypatch: pytest.MonkeyPatch) -> Tokens:
     return seen
 
 
+@pytest.fixture
+def trainings(monkeypatch: pytest.MonkeyPatch) -> Trainings:
+    """How many steps each training had."""
+    seen: Trainings = []
+    real = experts_module.fine_tune
+
+    def counted(model: Any, sequence: Any, training: tp.TrainingSettings, on_step: Any) -> None:
+        seen.append(training.steps)
+        real(model, sequence, training, on_step)
+
+    monkeypatch.setattr(experts_module, "fine_tune", counted)
+    return seen
+
+
 def only(tasks: TaskSet, *names: str) -> TaskSet:
     return TaskSet(tuple(tasks[name] for name in names))
 
 
-def trained(tasks: TaskSet, model: Path, out: Path, training: tp.TrainingSettings = TRAINING) -> Experts:
-    return tp.train_experts(tasks, model, out, training=training, probes=PROBES)
+def trained(
+    tasks: TaskSet, model: Path, out: Path, training: tp.TrainingSettings = TRAINING, curves: bool = True
+) -> Experts:
+    return tp.train_experts(tasks, model, out, training=training, probes=PROBES, curves=curves)
+
+
+def weights_in(out: Path) -> dict[str, bytes]:
+    return {path.parent.name: path.read_bytes() for path in out.glob("experts/*/*.safetensors")}
 
 
 def same(one: Predictions, two: Predictions) -> None:
@@ -118,13 +143,78 @@ def test_a_fingerprint_is_that_of_the_weights(tasks: TaskSet, model: Path, tmp_p
     experts = trained(only(tasks, "copy", "upper"), model, tmp_path)
     before = [experts.fingerprint(i) for i in range(2)]
     assert before[0] != before[1]
-    curve = experts.directories[0] / "curve.json"
-    curve.write_text(curve.read_text().replace('"weights"', '"other"'))  # as older versions left it
-    assert experts.fingerprint(0) == before[0]
     adapted = TRAINING.model_copy(update={"lora": tp.LoraSettings(rank=2)})
     scaled = TRAINING.model_copy(update={"lora": tp.LoraSettings(rank=2, alpha=8.0)})
     low, high = (replace(experts, training=each) for each in (adapted, scaled))
     assert len({low.fingerprint(1), high.fingerprint(1), before[1]}) == 3
+
+
+def test_a_task_more_trains_its_own_expert_alone_where_no_curves_are_needed(
+    tasks: TaskSet, model: Path, tmp_path: Path, trainings: Trainings
+) -> None:
+    two, three = only(tasks, "copy", "upper"), only(tasks, "reverse", "copy", "upper")
+    assert trained(two, model, tmp_path, curves=False).have_curves  # all were seen at no cost
+    more = trained(three, model, tmp_path, curves=False)
+    assert len(trainings) == 2 + 1
+    assert not more.have_curves
+    with pytest.raises(tp.InputError, match=r"'copy' was trained before the probes of 'reverse'"):
+        more.curves()
+    before = weights_in(tmp_path)
+    complete = trained(three, model, tmp_path)
+    assert len(trainings) == 3 + 2  # the two old ones once more
+    assert complete.have_curves
+    assert weights_in(tmp_path) == before
+    scratch = trained(three, model, tmp_path / "scratch")
+    for name in ("losses", "examples", "target_tokens"):
+        np.testing.assert_array_equal(getattr(complete.curves(), name), getattr(scratch.curves(), name))
+    for one, two_ in zip(complete.directories, scratch.directories, strict=True):
+        assert (one / "curve.json").read_bytes() == (two_ / "curve.json").read_bytes()
+
+
+def test_a_task_less_trains_nothing(tasks: TaskSet, model: Path, tmp_path: Path, trainings: Trainings) -> None:
+    whole = trained(tasks, model, tmp_path)
+    trainings.clear()
+    less = trained(only(tasks, "reverse", "copy"), model, tmp_path)
+    assert trainings == []
+    places = [tasks.names.index(name) for name in less.names]
+    expected = whole.curves().losses[places][:, :, places]
+    np.testing.assert_array_equal(less.curves().losses, expected)
+
+
+def test_an_expert_that_comes_out_otherwise_the_second_time_is_not_mixed_with_the_first(
+    tasks: TaskSet, model: Path, tmp_path: Path
+) -> None:
+    experts = trained(only(tasks, "copy", "upper"), model, tmp_path)
+    curve = experts.directories[0] / "curve.json"
+    curve.write_text(curve.read_text().replace(experts_module.weights_hash(experts.directories[0]), "0" * 32))
+    before = curve.read_bytes()
+    with pytest.raises(tp.InputError, match=r"has other weights.* delete the folder"):
+        trained(tasks, model, tmp_path)
+    assert curve.read_bytes() == before
+
+
+def test_a_pairwise_run_with_a_task_more_trains_one_expert_and_says_what_it_cannot_tell(
+    tmp_path: Path, trainings: Trainings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = load_config(write_config(tmp_path, energy={"kind": "pairwise"}))
+    run(config.model_copy(update={"tasks": config.tasks[:2]}), tmp_path / "out")
+    assert len(trainings) == 2
+    mixture, _, _ = run(config, tmp_path / "out")
+    assert len(trainings) == 3
+    print_energy(mixture)
+    assert "No forecast: experts were trained before all tasks were there" in capsys.readouterr().out
+    scratch, _, _ = run(config, tmp_path / "scratch")
+    assert dict(scratch.weights) == dict(mixture.weights)
+    history = ("forecast", "findings", "no_forecast")
+    one, two = ({k: v for k, v in each.details.items() if k not in history} for each in (mixture, scratch))
+    assert one == two
+    covering = load_config(write_config(tmp_path))
+    trainings.clear()
+    covered, _, _ = run(covering, tmp_path / "out")
+    assert len(trainings) == 2
+    assert "forecast" in covered.details
+    run(covering, tmp_path / "scratch")
+    assert (tmp_path / "out" / "mixture.json").read_bytes() == (tmp_path / "scratch" / "mixture.json").read_bytes()
 
 
 def test_predicting_that_breaks_off_leaves_whole_parts_only(
