@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from taskpgm.base import load_model, torch_threads
 from taskpgm.experts import Experts
-from taskpgm.storage import content_hash, versions
+from taskpgm.storage import content_hash, remove_partial, versions
 from taskpgm.tensor_files import Layout, StoredTensor, stored_tensors, write_tensors
 from taskpgm.types import Probes
 
@@ -92,6 +92,7 @@ def _parts(
     missing = {key: probes for key, probes in wanted.items() if key not in known}
     if not missing:
         return known
+    remove_partial(folder)
     with torch_threads(experts.training.threads):
         write_tensors(folder / f"{content_hash(sorted(missing))}.safetensors", layout(missing), chunks(missing))
     return _known(folder)

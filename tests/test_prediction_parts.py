@@ -238,3 +238,14 @@ def test_predicting_that_breaks_off_leaves_whole_parts_only(
     assert len(calls) == 9 + 2 * 6
     same(found, tp.predict(trained(tasks, model, tmp_path / "other"), tasks, PROBES))
     assert not list(tmp_path.rglob(".partial-*"))
+
+
+def test_what_a_killed_process_left_behind_is_removed(tasks: TaskSet, model: Path, tmp_path: Path) -> None:
+    two = only(tasks, "copy", "upper")
+    experts = trained(two, model, tmp_path)
+    tp.predict(experts, two, PROBES)
+    for folder in (tmp_path / "predictions").iterdir():
+        whole = next(folder.iterdir())
+        whole.rename(folder / ".partial-x")  # killed while it was written
+    tp.predict(experts, two, PROBES)
+    assert not list(tmp_path.rglob(".partial-*"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -179,6 +180,18 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(tp.InputError, match="no such file"):
         tensor.rows()
+
+
+def test_a_file_is_written_without_being_in_memory(tmp_path: Path) -> None:
+    rows = np.zeros((100, 1000), dtype=np.float32)
+    layout = {"a": (np.float32, (5000, 1000))}
+    write_tensors(tmp_path / "first", {"a": (np.float32, (100, 1000))}, [rows])
+    tracemalloc.start()
+    write_tensors(tmp_path / "a", layout, (rows + k for k in range(50)))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3 * rows.nbytes
+    assert stored_tensors(tmp_path / "a")["a"].rows(4900).max() == 49.0
 
 
 MEMORY_PROBE = """
