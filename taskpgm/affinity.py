@@ -18,6 +18,7 @@ import numpy as np
 from taskpgm.blocks import evidence_blocks
 from taskpgm.divergences import DEFAULT_DIVERGENCE, LN2, UNKNOWN, Divergence, JensenShannon
 from taskpgm.progress import Progress, silent
+from taskpgm.stored import context_slices
 from taskpgm.types import Affinity, Blocks, FloatArray, InputError, Predictions, readonly
 from taskpgm.utilities import Learnability, Utility, gain_matrix
 
@@ -128,23 +129,30 @@ def certain_interval(
     divergence: FloatArray, predictions: Predictions, measure: Divergence
 ) -> tuple[FloatArray, FloatArray]:
     """((n, n) lower, (n, n) upper) around the divergences of predictions, whatever the pooled tokens are."""
-    lower, upper = _bounds(divergence, predictions, measure)
-    rounding = numerical_error(predictions, measure)
+    tails, largest_log = pooled_masses(predictions)
+    lower, upper = _bounds(divergence, predictions, tails, measure)
+    rounding = measure.rounding(largest_log)
     lower, upper = np.maximum(lower - rounding, 0.0), np.minimum(upper + rounding, measure.largest)
     np.fill_diagonal(lower, 0.0)
     np.fill_diagonal(upper, 0.0)
     return lower, upper
 
 
-def numerical_error(predictions: Predictions, measure: Divergence) -> float:
-    """By how much float32 can have moved the divergences of predictions, in either direction."""
-    finite = predictions.log_probs[np.isfinite(predictions.log_probs)]
-    return measure.rounding(float(-finite.min(initial=0.0)))
+def pooled_masses(predictions: Predictions) -> tuple[FloatArray, float]:
+    """((n, C) the probability in every context's last bucket, the largest finite |log p| of all), in one pass."""
+    logs = predictions.log_probs
+    tails, least = np.empty(logs.shape[:2]), 0.0
+    for part in context_slices(logs, logs.dtype.itemsize):
+        some = logs[:, part]
+        tails[:, part] = np.exp(some[:, :, -1].astype(np.float64))
+        least = min(least, float(np.min(some, where=np.isfinite(some), initial=0.0)))
+    return tails, -least
 
 
-def _bounds(divergence: FloatArray, predictions: Predictions, measure: Divergence) -> tuple[FloatArray, FloatArray]:
+def _bounds(
+    divergence: FloatArray, predictions: Predictions, tails: FloatArray, measure: Divergence
+) -> tuple[FloatArray, FloatArray]:
     if predictions.reported is None:
-        tails = np.exp(predictions.log_probs[:, :, -1].astype(np.float64))
         return measure.interval(divergence, tails, predictions.weights)
     known, caps = predictions.reported.known, predictions.reported.caps
     reported = np.where(known, np.exp(predictions.log_probs[:, :, :-1].astype(np.float64)), UNKNOWN)

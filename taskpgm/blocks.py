@@ -81,7 +81,7 @@ def blocks_of(predictions: Predictions, cut: BlockMembers, divergence: FloatArra
         mass=readonly(np.bincount(cut.members, predictions.weights, minlength=len(cut.stratum)), np.float64),
         divergence=_locked(divergence),
         members=cut.members,
-        scores=replace(predictions, log_probs=predictions.log_probs[:, :, :0].copy()),
+        scores=replace(predictions, log_probs=readonly(np.empty((*predictions.log_probs.shape[:2], 0)), np.float32)),
         note=cut.note,
     )
 

@@ -126,6 +126,9 @@ class ProbeSettings(Settings):
     """The held-out examples on which all experts are compared."""
 
     per_task: int = Field(default=32, ge=1)
+    width: float | None = Field(default=None, gt=0.0)
+    """The widest 95 % interval of a divergence that will do, in its unit: more than per_task probes are taken for it,
+    up to all that there are. For pairwise energies alone."""
     top_k: int | Literal["full"] = 64
     """Size of each context's vocabulary subset (the base's most probable tokens); "full" is exact."""
     batch_size: int = Field(default=32, ge=1)
@@ -138,6 +141,12 @@ class ProbeSettings(Settings):
         if isinstance(top_k, int) and top_k < 1:
             raise ValueError("expected a positive number or 'full'")
         return top_k
+
+    @model_validator(mode="after")
+    def _width_of_some(self) -> ProbeSettings:
+        if self.width is not None and self.per_task < 2:
+            raise ValueError("width starts from per_task probes: one does not tell how much others would differ")
+        return self
 
 
 class MeasureSettings(Settings):
@@ -250,6 +259,14 @@ class RunConfig(Settings):
     feasible: FeasibleSettings = FeasibleSettings()
     mixture: MixtureSettings = MixtureSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+
+    @model_validator(mode="after")
+    def _width_of_divergences(self) -> RunConfig:
+        if self.probes.width is not None and self.energy.kind != "pairwise":
+            raise ValueError(
+                "probes.width is for divergences, which only energy: {kind: pairwise} weighs; add that, or leave it out"
+            )
+        return self
 
     @field_validator("tasks", mode="before")
     @classmethod

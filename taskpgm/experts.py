@@ -4,8 +4,8 @@
 
 Each expert is a folder under the hash of everything that determines it: the base model and its tokenizer, the task's
 training data, the settings, and the versions of the libraries that compute. It holds safetensors and `curve.json`: the
-losses on every task's probes at about ten points of its training, with the exposure reached. A folder appears only when
-it is complete, so a run killed at any moment goes on with what is missing.
+losses on every task's probes at about ten points of its training, with the exposure reached (`taskpgm.expert_curves`).
+A folder appears only when it is complete, so a run killed at any moment goes on with what is missing.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import warnings
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,33 +23,33 @@ import numpy as np
 
 from taskpgm.base import Base, load_model, load_model_config, load_tokenizer, locate_base, torch_threads
 from taskpgm.config import ProbeSettings, TrainingSettings
-from taskpgm.progress import Progress, silent
-from taskpgm.storage import (
-    atomic_directory,
-    canonical_json,
-    content_hash,
-    first_line,
-    read_json,
-    remove_partial,
-    versions,
-    write_atomic,
+from taskpgm.expert_curves import (
+    add_to_curve,
+    losses_on,
+    read_curves,
+    stored_weights_hash,
+    unknown_probes,
+    weights_hash,
+    write_curve,
 )
-from taskpgm.tokens import TokenExample, TokenTask, chosen_probes, context_window, make_probes, pad_batch, tokenize
-from taskpgm.types import FloatArray, InputError, LossCurves, Probes, TaskSet, readonly
+from taskpgm.progress import Progress, silent
+from taskpgm.storage import atomic_directory, content_hash, first_line, remove_partial, versions
+from taskpgm.tokens import TokenExample, TokenTask, context_window, pad_batch, probes_by_task, tokenize
+from taskpgm.types import FloatArray, InputError, LossCurves, Probes, TaskSet
 
-SCHEMA = 1
-CURVE_FILE = "curve.json"
+SCHEMA = 2
 
 
 @dataclass(frozen=True, eq=False)
 class Experts:
-    """Trained experts on disk, one per task, and the base that they started from."""
+    """Trained experts on disk, one per task, and the base that they started from. probes: the key of each task's."""
 
     names: tuple[str, ...]
     directories: tuple[Path, ...]
     base: Base
     out: Path
     training: TrainingSettings
+    probes: tuple[str, ...]
 
     def load(self, index: int) -> Any:
         """The expert's model, in evaluation mode."""
@@ -60,16 +61,28 @@ class Experts:
         with _without_peft_deprecations():
             return PeftModel.from_pretrained(base, self.directories[index]).eval()
 
-    def curves(self) -> LossCurves:
-        """The losses of every expert on every task during its training, in the order of `names`."""
-        stored = [read_json(directory / CURVE_FILE) for directory in self.directories]
-        columns = [stored[0]["names"].index(name) for name in self.names]
-        return LossCurves(
-            self.names,
-            readonly([each["examples"] for each in stored], np.int64),
-            readonly([each["target_tokens"] for each in stored], np.int64),
-            readonly(np.array([each["losses"] for each in stored])[:, :, columns], np.float64),
+    def fingerprint(self, index: int) -> str:
+        """The hash of what the expert predicts with: its weights, the base, and how adapters are applied to it."""
+        return content_hash(
+            {
+                "weights": stored_weights_hash(self.directories[index]),
+                "base": self.base.fingerprint,
+                "lora": None if self.training.lora is None else self.training.lora.model_dump(mode="json"),
+            }
         )
+
+    @property
+    def have_curves(self) -> bool:
+        """Whether all losses of `curves` are known; see `train_experts` for when they are not."""
+        return not any(unknown_probes(directory, self.probes) for directory in self.directories)
+
+    def curves(self) -> LossCurves:
+        """The losses of every expert on every task during its training, in the order of `names`.
+
+        Raises:
+            InputError: an expert that was trained before a task came, with curves=False.
+        """
+        return read_curves(self.names, self.directories, self.probes)
 
 
 def train_experts(
@@ -80,6 +93,7 @@ def train_experts(
     training: TrainingSettings | None = None,
     probes: ProbeSettings | None = None,
     revision: str | None = None,
+    curves: bool = True,
     progress: Progress = silent,
 ) -> Experts:
     """Train, or find on disk, one expert per task.
@@ -90,6 +104,8 @@ def train_experts(
         out: folder for the artefacts; experts that are already there are not trained again.
         training: the budget and optimiser, the same for every expert.
         probes: on what the learning curves are measured.
+        curves: whether learning curves are needed. Then a task that is new has all other experts trained once more, as
+            their losses on it are seen only while they are trained; else it costs its own expert.
         progress: receives (stage, done, total, text).
 
     Raises:
@@ -98,7 +114,7 @@ def train_experts(
     training, probes = training or TrainingSettings(), probes or ProbeSettings()
     base = base if isinstance(base, Base) else locate_base(base, revision)
     tokenised = tokenize_for(tasks, base, probes)
-    return train_tokenised(tokenised, base, Path(out), training, probes, progress)
+    return train_tokenised(tokenised, base, Path(out), training, probes, progress, curves=curves)
 
 
 def tokenize_for(tasks: TaskSet, base: Base, probes: ProbeSettings) -> tuple[TokenTask, ...]:
@@ -114,15 +130,22 @@ def train_tokenised(
     training: TrainingSettings,
     probes: ProbeSettings,
     progress: Progress,
+    *,
+    curves: bool = True,
 ) -> Experts:
     """`train_experts` for tasks that are already token ids."""
-    chosen = make_probes(tasks, probes.per_task)
-    directories = [out / "experts" / _expert_key(task, tasks, base, training, probes) for task in tasks]
-    if not all(directory.is_dir() for directory in directories):
+    keys, own = probes_by_task(tasks, probes.per_task)
+    directories = [out / "experts" / _expert_key(task, base, training) for task in tasks]
+    if any(_still_to_do(directory, keys, curves) for directory in directories):
         remove_partial(out)
         with torch_threads(training.threads):
-            _train_missing(tasks, directories, base, chosen, training, probes, progress)
-    return Experts(tuple(task.name for task in tasks), tuple(directories), base, out, training)
+            _train_missing(tasks, directories, base, own, training, probes, curves, progress)
+    return Experts(tuple(task.name for task in tasks), tuple(directories), base, out, training, tuple(keys))
+
+
+def _still_to_do(directory: Path, keys: Collection[str], curves: bool) -> list[str]:
+    """On which probes an expert has to be looked at while it is trained; none: it need not be trained."""
+    return unknown_probes(directory, keys) if curves or not directory.is_dir() else []
 
 
 def training_sequence(examples: Sequence[TokenExample], training: TrainingSettings) -> list[TokenExample]:
@@ -199,18 +222,16 @@ def fine_tune(
 def looking_on(
     model: Any,
     steps: Collection[int],
-    probes: Probes,
-    batch_size: int,
+    look: Callable[[Any], FloatArray],
     losses: list[FloatArray],
     on_step: Callable[[int], None],
 ) -> Callable[[int], None]:
-    """An on_step for `fine_tune` that adds the losses on all tasks' probes to `losses` after each of some steps."""
-    from taskpgm.forward import task_losses
+    """An on_step for `fine_tune` that adds what `look` sees of the model to `losses` after each of some steps."""
 
     def after_step(step: int) -> None:
         if step in steps:
             model.eval()
-            losses.append(task_losses(model, probes, batch_size))
+            losses.append(look(model))
             model.train()
         on_step(step)
 
@@ -233,58 +254,63 @@ def _train_missing(
     tasks: Sequence[TokenTask],
     directories: Sequence[Path],
     base: Base,
-    probes: Probes,
+    probes: Mapping[str, Probes],
     training: TrainingSettings,
     settings: ProbeSettings,
+    curves: bool,
     progress: Progress,
 ) -> None:
-    from taskpgm.forward import task_losses
-
-    start_losses = task_losses(load_model(base.path, training.precision), probes, settings.batch_size)
+    needed = {key for directory in directories for key in _still_to_do(directory, probes, curves)}
+    seen = {key: own for key, own in probes.items() if key in needed}
+    start = losses_on(load_model(base.path, training.precision), seen, settings.batch_size)
+    start_losses = dict(zip(seen, start.tolist(), strict=True))
     total = len(tasks) * training.steps
     for number, (task, directory) in enumerate(zip(tasks, directories, strict=True)):
-        if directory.is_dir():  # also where two tasks have the same data and so share an expert
+        wanted = _still_to_do(directory, probes, curves)
+        if not wanted:  # also where two tasks have the same data and so share an expert
             progress("experts", (number + 1) * training.steps, total, task.name)
             continue
 
         def on_step(step: int, number: int = number, name: str = task.name) -> None:
             progress("experts", number * training.steps + step, total, name)
 
-        _train_one(task, directory, base, probes, training, settings, start_losses, on_step)
+        look = partial(losses_on, probes={key: probes[key] for key in wanted}, batch_size=settings.batch_size)
+        _train_one(task, directory, base, training, look, {key: start_losses[key] for key in wanted}, on_step)
 
 
 def _train_one(
     task: TokenTask,
     directory: Path,
     base: Base,
-    probes: Probes,
     training: TrainingSettings,
-    settings: ProbeSettings,
-    start_losses: FloatArray,
+    look: Callable[[Any], FloatArray],
+    start_losses: Mapping[str, float],
     on_step: Callable[[int], None],
 ) -> None:
+    """Train an expert, or one that is there once more, for its losses on what `look` sees: the keys of start_losses."""
     sequence = training_sequence(task.train, training)
     targets = np.cumsum([len(row.ids) - row.target_start for row in sequence])
-    snapshots, losses = training.snapshot_steps(), [start_losses]
+    snapshots, losses = training.snapshot_steps(), [np.array(list(start_losses.values()))]
     model = trainable(base, training)
 
-    fine_tune(model, sequence, training, looking_on(model, snapshots, probes, settings.batch_size, losses, on_step))
+    fine_tune(model, sequence, training, looking_on(model, snapshots, look, losses, on_step))
     if not np.all(np.isfinite(losses)):
         raise InputError(f"task {task.name!r}: training diverged (its losses are not finite); lower learning_rate.")
     examples = [step * training.batch_size for step in snapshots]
-    order = sorted(
-        range(len(probes.names)), key=lambda i: probes.names[i]
-    )  # so that reordered tasks share the artefact
-    curve = {
-        "names": [probes.names[i] for i in order],
+    exposure = {
         "steps": snapshots,
         "examples": examples,
         "target_tokens": [int(targets[count - 1]) if count else 0 for count in examples],
-        "losses": [[float(row[i]) for i in order] for row in losses],
     }
+    by_key = dict(zip(start_losses, np.transpose(losses).tolist(), strict=True))
+    if directory.is_dir():
+        with tempfile.TemporaryDirectory() as scratch:
+            model.save_pretrained(scratch)
+            add_to_curve(directory, by_key, weights_hash(Path(scratch)))
+        return
     with atomic_directory(directory) as folder:
         model.save_pretrained(folder)
-        write_atomic(folder / CURVE_FILE, canonical_json(curve).encode())
+        write_curve(folder, exposure, by_key)
 
 
 def trainable(base: Base, training: TrainingSettings) -> Any:
@@ -319,25 +345,14 @@ def _without_peft_deprecations() -> Iterator[None]:
         yield
 
 
-def _expert_key(
-    task: TokenTask, tasks: Sequence[TokenTask], base: Base, training: TrainingSettings, probes: ProbeSettings
-) -> str:
-    """The hash of everything that determines an expert and its curve; the order of the tasks is no part of it."""
+def _expert_key(task: TokenTask, base: Base, training: TrainingSettings) -> str:
+    """The hash of everything that determines an expert; the other tasks are no part of it."""
     return content_hash(
         {
             "schema": SCHEMA,
             "base": base.fingerprint,
             "train": [[list(row.ids), row.target_start] for row in task.train],
             "training": training.model_dump(mode="json"),
-            "probes": probes_key(tasks, probes),
             "versions": versions("torch", "transformers", "peft", "accelerate"),
         }
     )
-
-
-def probes_key(tasks: Sequence[TokenTask], probes: ProbeSettings) -> str:
-    """The hash of the probes of all tasks, by name."""
-    rows = {
-        task.name: [[list(row.ids), row.target_start] for row in chosen_probes(task, probes.per_task)] for task in tasks
-    }
-    return content_hash(rows)

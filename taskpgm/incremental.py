@@ -26,6 +26,7 @@ from taskpgm.affinity import Similarity, affinity_of
 from taskpgm.blocks import BlockMembers, block_members, blocks_of, evidence_blocks
 from taskpgm.divergences import DEFAULT_DIVERGENCE, Divergence
 from taskpgm.divergences.streaming import of_negative_type
+from taskpgm.stored import selected
 from taskpgm.types import Affinity, Blocks, BoolArray, FloatArray, InputError, IntArray, Predictions, Reported, readonly
 from taskpgm.utilities import Utility
 
@@ -126,7 +127,7 @@ def without_task(predictions: Predictions, name: str) -> Predictions:
     return replace(
         predictions,
         names=tuple(predictions.names[i] for i in experts),
-        log_probs=readonly(predictions.log_probs[experts][:, kept], np.float32),
+        log_probs=selected(predictions.log_probs, experts, kept),
         target_log_probs=readonly(predictions.target_log_probs[experts][:, kept], np.float32),
         base_target_log_probs=readonly(predictions.base_target_log_probs[kept], np.float32),
         marginal_log_probs=readonly(predictions.marginal_log_probs[kept], np.float32),
@@ -170,7 +171,7 @@ def _blocks(
 ) -> FloatArray:
     """(B', m, m) of some experts on some contexts, with the weights that these have among all; B' up to B."""
     weights = predictions.weights[contexts]
-    logs = predictions.log_probs[experts][:, contexts]
+    logs = selected(predictions.log_probs, experts, contexts)
     scale = float(weights.sum() / predictions.weights.sum())
     return scale * measure.blocks(logs, weights, members[contexts])
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -46,10 +47,20 @@ class IntervalEffect:
     seen: FloatArray
     examples: int
 
+    @property
+    def _why_nothing(self) -> str:
+        return "the intervals are too wide" if math.isfinite(self.shift) else "the energy is flat"
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain JSON values; shift is None where nothing is proved of weights."""
+        seen = {name: [float(low), float(high)] for name, (low, high) in zip(self.names, self.seen, strict=True)}
+        shift = self.shift if math.isfinite(self.shift) else None
+        return {"regret": self.regret, "shift": shift, "seen": seen, "examples": self.examples, "text": str(self)}
+
     def __str__(self) -> str:
         i = int(np.argmax(self.seen[:, 1] - self.seen[:, 0]))
-        moved = "nothing is proved of weights (the energy is flat)"
-        if self.shift < math.inf:
+        moved = f"nothing is proved of weights ({self._why_nothing})"
+        if self.shift < 1.0:
             moved = f"no weight of the best mixture differs by more than {self.shift:.3g}"
         return (
             f"proved for all divergences within their intervals: the mixture's energy is within {self.regret:.3g} of"

@@ -8,6 +8,7 @@ report.html (see `taskpgm.report_page`).
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from taskpgm.building import (
 from taskpgm.choice import Choice, apply_rule
 from taskpgm.config import FeasibleSettings, MixtureSettings, ProbeSettings, RunConfig, TrainingSettings
 from taskpgm.coverage import CoverageNetwork
-from taskpgm.curves import diagnose
+from taskpgm.curves import Finding, diagnose
 from taskpgm.energy_settings import EnergySettings
 from taskpgm.feasible import FeasibleSet
 from taskpgm.feasible_settings import feasible_set
@@ -40,12 +41,16 @@ from taskpgm.progress import Progress, silent
 from taskpgm.shadow_prices import prices
 from taskpgm.storage import atomic_directory, content_hash, read_json, versions
 from taskpgm.tasks import tasks_of
-from taskpgm.types import Affinity, FloatArray, InputError, TaskSet
+from taskpgm.types import Affinity, FloatArray, InputError, LossCurves, TaskSet
 from taskpgm.uncertainty import Spread, bootstrap
 
-SCHEMA = 5
+SCHEMA = 6
 MIXTURE_FILE = "mixture.json"
 REPLICATES = 200  # of the evidence, for error bars
+NO_FORECAST = (
+    "No forecast: experts were trained before all tasks were there, and how their losses on these fell is not known."
+    " A run with energy: {kind: coverage}, or in another folder, trains them once more."
+)
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "numpy", "cvxpy", "clarabel", "taskpgm")
 
 
@@ -135,8 +140,8 @@ def mix(
     if done is not None:
         return done, False
 
+    from taskpgm.evidence_checks import affinity_within, check_width, evidence_checks
     from taskpgm.experts import tokenize_for, train_tokenised
-    from taskpgm.predictive import predict_tokenised
 
     tokenised = tokenize_for(tasks, base, probes)
     sizes = {task.name: task.size for task in tokenised}
@@ -144,21 +149,25 @@ def mix(
     allowed = feasible_set(feasible, tasks.names, sizes, amounts.unit, amounts.budget)
     FeasibleSet(tasks.names, *allowed)  # what clashes is said before hours of training, not after
     prior_of(energy, tasks.names)
-    experts = train_tokenised(tokenised, base, out, training, probes, progress)
-    predictions = predict_tokenised(experts, tokenised, probes, progress)
-    affinity = estimate_affinity(
-        predictions,
+    check_width(tokenised, probes)
+    covering = energy.kind == "coverage"
+    experts = train_tokenised(tokenised, base, out, training, probes, progress, curves=covering)
+    estimate = partial(
+        estimate_affinity,
         utility=utility_of(energy),
         similarity=similarity_of(energy),
         divergence=measure_of(energy),
         progress=progress,
     )
-    losses = experts.curves()
-    families = [task.family for task in tasks]
-    learned = coverage_network(losses, energy, allowed, sizes, amounts.unit, amounts.budget, families)
-    network: TaskNetwork | CoverageNetwork = learned
+    affinity = affinity_within(experts, tokenised, probes, estimate, progress)
+    losses = experts.curves() if covering or experts.have_curves else None
+    families, learned = [task.family for task in tasks], None
+    if losses is not None:
+        learned = coverage_network(losses, energy, allowed, sizes, amounts.unit, amounts.budget, families)
+    network: TaskNetwork | CoverageNetwork
     chosen: Choice | None = None
-    if energy.kind == "coverage":
+    if covering and losses is not None and learned is not None:
+        network = learned
         spread = bootstrap(losses, learned, replicates=REPLICATES, seed=training.seed)
     else:
         network = pairwise_network(tasks.names, affinity.utility, affinity.similarity, energy.beta, energy, allowed)
@@ -171,21 +180,29 @@ def mix(
         **provenance,
         **_evidence(affinity),
         "uncertainty": spread.as_dict(),
-        "findings": [{"task": each.task, "kind": each.kind, "text": each.text} for each in diagnose(losses)],
+        "findings": [{"task": each.task, "kind": each.kind, "text": each.text} for each in _findings(losses)],
         "dropped_examples": {task.name: task.dropped for task in tokenised if task.dropped},
     }
+    if isinstance(network, TaskNetwork):
+        details |= evidence_checks(network, solution, affinity, similarity_of(energy), probes.width)
     if chosen is not None:
         details["choice"] = chosen.as_dict()
-    if solution.point is not None:
+    if learned is None:
+        details["no_forecast"] = NO_FORECAST
+    elif solution.point is not None:
         even = np.full(len(tasks), 1.0 / len(tasks))
         by_family = energy.target_weights is None and len(set(families)) > 1
         compared = {"uniform": forecast(learned, even).mean, "by_family": by_family}
         details["forecast"] = forecast(learned, solution).as_dict() | compared
-        if feasible != FeasibleSettings(floor=feasible.floor):
-            details["constraints"] = prices(network, solution).as_dict()
+    if solution.point is not None and feasible != FeasibleSettings(floor=feasible.floor):
+        details["constraints"] = prices(network, solution).as_dict()
     mixture = Mixture.from_solution(network, solution, unit=amounts.unit, sizes=sizes, details=details)
     mixture.to_json(out / MIXTURE_FILE)
     return mixture, True
+
+
+def _findings(losses: LossCurves | None) -> tuple[Finding, ...]:
+    return () if losses is None else tuple(diagnose(losses))
 
 
 def _pairwise_spread(affinity: Affinity, network: TaskNetwork, energy: EnergySettings, seed: int) -> Spread:

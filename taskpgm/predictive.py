@@ -3,26 +3,24 @@
     predictions = predict(experts, tasks, probes=32)
 
 A context keeps the base's top k tokens and one bucket for all others, so the distributions of all experts are over the
-same events. Each expert's part is one safetensors file, computed once.
+same events. They stay in files (`taskpgm.prediction_parts`), computed once, and are written and read a batch at a time:
+in memory are a few numbers a context and expert, whatever the vocabulary (`taskpgm.stored`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
-from taskpgm.base import load_model, load_model_config, torch_threads
+from taskpgm.base import load_model_config
 from taskpgm.config import ProbeSettings
-from taskpgm.experts import Experts, probes_key, tokenize_for
+from taskpgm.experts import Experts, tokenize_for
+from taskpgm.prediction_parts import Parts, base_parts, expert_parts
 from taskpgm.progress import Progress, silent
-from taskpgm.storage import content_hash, write_atomic
-from taskpgm.tokens import TokenTask, make_probes, marginal_log_probs
-from taskpgm.types import InputError, IntArray, Predictions, Probes, TaskSet, readonly
-
-SCHEMA = 1
+from taskpgm.stored import StoredLogProbs
+from taskpgm.tokens import TokenTask, make_probes, marginal_log_probs, probes_by_task
+from taskpgm.types import Float32Array, InputError, IntArray, Predictions, Probes, TaskSet, readonly
 
 
 def predict(
@@ -53,26 +51,26 @@ def predict_tokenised(
 ) -> Predictions:
     """`predict` for tasks that are already token ids."""
     probes = make_probes(tasks, settings.per_task)
+    keys, own = probes_by_task(tasks, settings.per_task)
     vocabulary = int(load_model_config(experts.base).vocab_size)
     k = vocabulary if settings.top_k == "full" else min(settings.top_k, vocabulary)
-    context = {"schema": SCHEMA, "base": experts.base.fingerprint, "probes": probes_key(tasks, settings), "k": k}
     total = len(tasks) + 1
     progress("predictions", 0, total, "base")
-    base = _stored(experts, {**context, "of": "base"}, lambda: _base_part(experts, probes, k, settings))
-    subset = base["subset"]
-    parts = []
-    for i, (name, directory) in enumerate(zip(experts.names, experts.directories, strict=True)):
+    base = base_parts(experts, k, vocabulary, own, settings.batch_size)
+    parts, targets = [], []
+    for i, name in enumerate(experts.names):
         progress("predictions", i + 1, total, name)
-        key = {**context, "of": directory.name}
-        parts.append(_stored(experts, key, partial(_expert_part, experts, i, probes, subset, settings)))
-        if not np.all(np.isfinite(parts[-1]["targets"])):
+        parts.append(expert_parts(experts, i, k, own, base, settings.batch_size))
+        targets.append(_targets(parts[-1], keys, probes))
+        if not np.all(np.isfinite(targets[-1])):
             raise InputError(f"the expert of task {name!r} predicts values that are not finite; lower learning_rate.")
     progress("predictions", total, total, "done")
+    log_probs = tuple(tuple(part[key]["log_probs"] for key in keys) for part in parts)
     return Predictions(
         names=experts.names,
-        log_probs=readonly(np.stack([part["log_probs"] for part in parts]), np.float32),
-        target_log_probs=readonly(np.stack([part["targets"] for part in parts]), np.float32),
-        base_target_log_probs=readonly(base["targets"], np.float32),
+        log_probs=StoredLogProbs(log_probs, k + 1, probes.context_task, _places_in_tasks(probes)),
+        target_log_probs=readonly(np.stack(targets), np.float32),
+        base_target_log_probs=readonly(_targets(base, keys, probes), np.float32),
         marginal_log_probs=readonly(marginal_log_probs(tasks, probes, vocabulary), np.float32),
         context_task=probes.context_task,
         context_probe=probes.context_probe,
@@ -80,49 +78,18 @@ def predict_tokenised(
     )
 
 
-def _stored(experts: Experts, key: Mapping[str, Any], compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """The arrays under a key: read from their file, or computed and written."""
-    from safetensors.numpy import load_file, save
-
-    path = experts.out / "predictions" / f"{content_hash(key)}.safetensors"
-    if not path.exists():
-        with torch_threads(experts.training.threads):
-            write_atomic(path, save(compute()))
-    return dict(load_file(path))
+def _places_in_tasks(probes: Probes) -> IntArray:
+    """(C,) the place of each context among those of its task."""
+    places = np.empty(len(probes.context_task), dtype=np.int64)
+    for t in range(len(probes.names)):
+        own = np.flatnonzero(probes.context_task == t)
+        places[own] = np.arange(len(own))
+    return readonly(places, np.int64)
 
 
-def _base_part(experts: Experts, probes: Probes, k: int, settings: ProbeSettings) -> dict[str, Any]:
-    """The base's top-k token ids of every context, (C, k) ascending, and its target log-probabilities."""
-    from taskpgm.forward import context_log_probs, target_log_probs
-
-    model = load_model(experts.base.path, experts.training.precision)
-    subset = np.empty((len(probes.targets), k), dtype=np.int64)
-    for contexts, log_probs in context_log_probs(model, probes, settings.batch_size):
-        subset[contexts] = log_probs.topk(k, dim=1).indices.sort(dim=1).values.cpu().numpy()
-    targets = target_log_probs(model, probes, settings.batch_size)
-    return {"subset": subset, "targets": targets.astype(np.float32)}
-
-
-def _expert_part(
-    experts: Experts, index: int, probes: Probes, subset: IntArray, settings: ProbeSettings
-) -> dict[str, Any]:
-    return _part(experts.load(index), probes, subset, settings)
-
-
-def _part(model: Any, probes: Probes, subset: IntArray, settings: ProbeSettings) -> dict[str, Any]:
-    """One expert's log-probabilities on every context's subset, the pooled rest last, and of the true tokens."""
-    import torch
-
-    from taskpgm.forward import context_log_probs
-
-    contexts_total, k = subset.shape
-    result = np.empty((contexts_total, k + 1), dtype=np.float32)
-    targets = np.empty(contexts_total, dtype=np.float32)
-    for contexts, log_probs in context_log_probs(model, probes, settings.batch_size):
-        tokens = torch.as_tensor(subset[contexts], device=log_probs.device)
-        true = torch.as_tensor(probes.targets[contexts], device=log_probs.device)
-        targets[contexts] = log_probs.gather(1, true[:, None])[:, 0].cpu().numpy()
-        result[contexts, :k] = log_probs.gather(1, tokens).cpu().numpy()
-        rest = log_probs.scatter(1, tokens, float("-inf"))
-        result[contexts, k] = torch.logsumexp(rest, dim=1).cpu().numpy()
-    return {"log_probs": result, "targets": targets}
+def _targets(parts: Parts, keys: Sequence[str], probes: Probes) -> Float32Array:
+    """(C,) log-probabilities of the true tokens."""
+    result = np.empty(len(probes.context_task), dtype=np.float32)
+    for t, key in enumerate(keys):
+        result[probes.context_task == t] = parts[key]["targets"].rows()
+    return result

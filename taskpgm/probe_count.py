@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -30,11 +31,11 @@ MEMORY = 64e6  # bytes that the redrawn divergences may take at a time
 class ProbeCount:
     """Widths of the divergences' intervals at growing numbers of probes.
 
-    width: what was asked for. probes: (S,) mean number of probes a task in each sample, the last with all of them.
-    widths: (S,) the widest interval of any pair. widest: that pair of tasks in the last sample.
+    width: what was asked for, None if nothing was. probes: (S,) mean number of probes a task in each sample, the last
+    with all of them. widths: (S,) the widest interval of any pair. widest: that pair of tasks in the last sample.
     """
 
-    width: float
+    width: float | None
     level: float
     probes: IntArray
     widths: FloatArray
@@ -43,15 +44,28 @@ class ProbeCount:
     @property
     def enough(self) -> int | None:
         """The fewest probes a task at which no interval was wider than asked for; None where all were too few."""
-        good = np.flatnonzero(self.widths <= self.width)
+        good = np.flatnonzero(self.widths <= (0.0 if self.width is None else self.width))
         return int(self.probes[good[0]]) if len(good) else None
 
     @property
-    def needed(self) -> int:
+    def needed(self) -> int | None:
         """Probes a task at which that would be so: `enough`, or extrapolated, widths falling with their root."""
-        if self.enough is not None:
+        if self.enough is not None or self.width is None:
             return self.enough
         return math.ceil(int(self.probes[-1]) * (float(self.widths[-1]) / self.width) ** 2)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {
+            "width": self.width,
+            "level": self.level,
+            "probes": self.probes.tolist(),
+            "widths": self.widths.tolist(),
+            "widest": list(self.widest),
+            "enough": self.enough,
+            "needed": self.needed,
+            "text": str(self),
+        }
 
     def __str__(self) -> str:
         last, first, second = int(self.probes[-1]), *self.widest
@@ -59,25 +73,28 @@ class ProbeCount:
             f"with {last} probes a task every divergence is known within {self.widths[-1]:.3g}"
             f" ({100 * self.level:g} %; widest: {first!r} and {second!r})"
         )
+        if self.width is None or self.needed is None:
+            return f"{known}; four times as many would halve that."
         if self.enough is not None:
             return f"{known}; {self.enough} are enough for {self.width:g}."
         return f"{known}; about {self.needed - last} more a task are needed for {self.width:g}."
 
 
 def enough_probes(
-    affinity: Affinity, width: float, *, level: float = LEVEL, replicates: int = 200, seed: int = 0
+    affinity: Affinity, width: float | None = None, *, level: float = LEVEL, replicates: int = 200, seed: int = 0
 ) -> ProbeCount:
     """How wide the divergences' intervals are at 2, 4, 8, ... blocks of probes a task, and at all.
 
     Args:
         affinity: from `estimate_affinity`; up to 32 probes a task each are a block of their own.
-        width: the widest interval that will do, in the divergence's unit (nats for Jensen-Shannon).
+        width: the widest interval that will do, in the divergence's unit (nats for Jensen-Shannon); None only tells how
+            wide they are.
         level: of the intervals. replicates, seed: how often each sample is drawn again, and of which generator.
 
     Raises:
         InputError: a width or level out of range, an affinity without blocks, or a task with fewer than two.
     """
-    if not (math.isfinite(width) and width > 0.0):
+    if width is not None and not (math.isfinite(width) and width > 0.0):
         raise InputError(f"width = {width}: expected a positive number.")
     if not 0.0 < level < 1.0 or replicates < 2:
         raise InputError(f"level {level} and {replicates} replicates: expected 0 < level < 1 and two draws or more.")

@@ -154,6 +154,9 @@ def energy_lines(mixture: Mixture) -> Iterator[str]:
         yield from _pairwise_lines(mixture, network)
     yield from _forecast_lines(mixture)
     yield from _uncertainty_lines(mixture.details.get("uncertainty"))
+    for answer, about in (("probes_enough", "Probes"), ("interval_effect", "Pooled tokens")):
+        if answer in mixture.details:
+            yield f"{about}: {mixture.details[answer]['text']}"
     yield from _constraint_lines(mixture.details.get("constraints"), mixture.energy)
     if mixture.status == "optimal":
         yield f"Certified: no feasible mixture has an energy lower by more than {mixture.gap:.2g}."
@@ -187,6 +190,8 @@ def _forecast_lines(mixture: Mixture) -> Iterator[str]:
     """The mean loss that the experts' learning curves promise, next to that of the uniform mixture."""
     told = mixture.details.get("forecast")
     if not told:
+        if "no_forecast" in mixture.details:
+            yield str(mixture.details["no_forecast"])
         return
     average = " (every family of tasks counts the same)" if told["by_family"] else ""
     yield (

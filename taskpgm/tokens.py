@@ -89,6 +89,17 @@ def make_probes(tasks: Sequence[TokenTask], per_task: int, part: Part = "probe")
     )
 
 
+def probes_by_task(tasks: Sequence[TokenTask], per_task: int) -> tuple[list[str], dict[str, Probes]]:
+    """(the key of each task's probes, the probes by key), each in the order that they have in `make_probes`.
+
+    A key is the hash of token ids and of where targets begin: it knows neither the task's name nor the other tasks.
+    """
+    each = [make_probes([task], per_task) for task in tasks]
+    rows = [zip(own.tokens, own.target_start.tolist(), strict=True) for own in each]
+    keys = [content_hash([[ids.tolist(), start] for ids, start in own]) for own in rows]
+    return keys, dict(zip(keys, each, strict=True))
+
+
 def marginal_log_probs(tasks: Sequence[TokenTask], probes: Probes, vocabulary: int) -> FloatArray:
     """(C,) log-probability of each context's true token under its task's marginal at that target position.
 

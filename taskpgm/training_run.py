@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -199,7 +199,8 @@ def _trained(run: TrainingRun, on_step: Callable[[int], None]) -> tuple[Any, dic
         curve.append(task_losses(load_model(run.base.path, training.precision), probes, measure.batch_size))
     model = trainable(run.base, training)
 
-    fine_tune(model, sequence, training, looking_on(model, marks, probes, measure.batch_size, curve, on_step))
+    look = partial(task_losses, probes=probes, batch_size=measure.batch_size)
+    fine_tune(model, sequence, training, looking_on(model, marks, look, curve, on_step))
     losses, exact = task_scores(model, probes, measure.batch_size)
     if not np.all(np.isfinite([*curve, losses])):
         raise InputError("training diverged (its losses are not finite); lower learning_rate.")

@@ -9,17 +9,19 @@ What pooling can hide grows with the pooled masses alone, so the widths at every
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 
-from taskpgm.affinity import numerical_error
+from taskpgm.affinity import pooled_masses
 from taskpgm.config import ProbeSettings
 from taskpgm.divergences import DEFAULT_DIVERGENCE, Divergence
 from taskpgm.experts import Experts
 from taskpgm.predictive import predict
 from taskpgm.progress import Progress, silent
-from taskpgm.types import FloatArray, InputError, IntArray, Predictions, TaskSet, readonly
+from taskpgm.stored import context_slices
+from taskpgm.types import Float32Array, FloatArray, InputError, IntArray, Predictions, TaskSet, readonly
 
 GROWTH = 4  # times as many tokens when the models are asked again
 
@@ -44,15 +46,10 @@ def smallest_top_k(
     _check_width(width)
     if predictions.reported is not None:
         raise InputError("predictions of a server report other tokens for each model: there is no top k to cut.")
-    probabilities = np.exp(predictions.log_probs.astype(np.float64))
-    order = np.argsort(-probabilities[:, :, :-1].mean(axis=0), axis=-1, kind="stable")
-    ordered = np.take_along_axis(probabilities[:, :, :-1], order[None], axis=-1)
-    stored, rounding = ordered.shape[-1], 2.0 * numerical_error(predictions, measure)
-    behind = np.concatenate([ordered[:, :, 1:], probabilities[:, :, -1:]], axis=-1)
-    tails = np.cumsum(behind[:, :, ::-1], axis=-1)[:, :, ::-1]  # (n, C, k): what is pooled if a token is the last kept
+    stored, rounding = predictions.log_probs.shape[-1] - 1, 2.0 * measure.rounding(pooled_masses(predictions)[1])
 
     def widest(k: int) -> float:
-        return rounding + _widest(tails[:, :, k - 1], predictions.weights, measure)
+        return rounding + _widest(_masses_behind(predictions, k), predictions.weights, measure)
 
     if widest(stored) > width:
         raise InputError(
@@ -63,7 +60,7 @@ def smallest_top_k(
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if widest(middle) <= width else (middle, high)
-    return high, _cut(predictions, order[:, :high], tails[:, :, high - 1])
+    return high, _cut(predictions, high)
 
 
 def predict_within(
@@ -87,8 +84,8 @@ def predict_within(
     while True:
         predictions = predict(experts, tasks, settings, progress=progress)
         stored = predictions.log_probs.shape[-1] - 1
-        tails = np.exp(predictions.log_probs[:, :, -1].astype(np.float64))
-        rounding = 2.0 * numerical_error(predictions, DEFAULT_DIVERGENCE)
+        tails, largest_log = pooled_masses(predictions)
+        rounding = 2.0 * DEFAULT_DIVERGENCE.rounding(largest_log)
         enough = rounding + _widest(tails, predictions.weights, DEFAULT_DIVERGENCE) <= width
         if enough or settings.top_k == "full" or stored < settings.top_k:  # no more tokens to ask for
             return smallest_top_k(predictions, width)[1]
@@ -105,9 +102,34 @@ def _widest(tails: FloatArray, weights: FloatArray, measure: Divergence) -> floa
     return float((upper - lower)[~np.eye(len(tails), dtype=bool)].max(initial=0.0))
 
 
-def _cut(predictions: Predictions, kept: IntArray, tails: FloatArray) -> Predictions:
-    """Only the kept columns of each context, (C, k) places, and one for all others, of mass (n, C)."""
-    logs = np.take_along_axis(predictions.log_probs, kept[None].repeat(len(tails), axis=0), axis=-1)
-    with np.errstate(divide="ignore"):
-        rest = np.log(tails)[:, :, None]
-    return replace(predictions, log_probs=readonly(np.concatenate([logs, rest], axis=-1), np.float32))
+def _masses_behind(predictions: Predictions, k: int) -> FloatArray:
+    """(n, C) the probability that is pooled if k tokens of each context are kept."""
+    tails = np.empty(predictions.log_probs.shape[:2])
+    for part, _, _, behind in _in_order(predictions, k):
+        tails[:, part] = behind
+    return tails
+
+
+def _cut(predictions: Predictions, k: int) -> Predictions:
+    """Only k tokens of each context, and one bucket for all others."""
+    n, contexts, _ = predictions.log_probs.shape
+    result = np.empty((n, contexts, k + 1), dtype=np.float32)
+    for part, logs, kept, behind in _in_order(predictions, k):
+        result[:, part, :k] = np.take_along_axis(logs, kept[None], axis=-1)
+        with np.errstate(divide="ignore"):
+            result[:, part, k] = np.log(behind)
+    return replace(predictions, log_probs=readonly(result, np.float32))
+
+
+def _in_order(predictions: Predictions, k: int) -> Iterator[tuple[IntArray, Float32Array, IntArray, FloatArray]]:
+    """A few contexts at a time: (which, their logs, (c, k) places of the tokens kept, (n, c) masses of the others).
+
+    Tokens are kept in the order of the experts' mean probability; the masses are added up from the rarest.
+    """
+    for part in context_slices(predictions.log_probs):
+        logs = predictions.log_probs[:, part]
+        probabilities = np.exp(logs, dtype=np.float64)
+        order = np.argsort(-probabilities[:, :, :-1].mean(axis=0), axis=-1, kind="stable")
+        others = np.take_along_axis(probabilities, order[None, :, k:], axis=-1)
+        behind = np.cumsum(np.concatenate([others, probabilities[:, :, -1:]], axis=-1)[:, :, ::-1], axis=-1)[:, :, -1]
+        yield part, logs, order[:, :k], behind

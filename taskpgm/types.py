@@ -15,10 +15,13 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from taskpgm.stored import StoredLogProbs
 
 FloatArray = NDArray[np.float64]
 Float32Array = NDArray[np.float32]
@@ -167,7 +170,8 @@ class Predictions:
 
     names: (n,) the experts, one per task.
     log_probs: (n, C, k + 1) float32, natural logarithms on the base's top k tokens of each context; the last column is
-        the logarithm of all the rest together (-inf where k is the whole vocabulary).
+        the logarithm of all the rest together (-inf where k is the whole vocabulary). An array, or what stays in its
+        files and is read where it is indexed (`taskpgm.stored`).
     target_log_probs: (n, C) float32, log-probability of the true token.
     base_target_log_probs: (C,) float32, the same for the base.
     marginal_log_probs: (C,) float32, the same for the task's marginal over tokens at that target position.
@@ -177,7 +181,7 @@ class Predictions:
     """
 
     names: tuple[str, ...]
-    log_probs: Float32Array
+    log_probs: Float32Array | StoredLogProbs
     target_log_probs: Float32Array
     base_target_log_probs: Float32Array
     marginal_log_probs: Float32Array

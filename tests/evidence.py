@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from taskpgm.affinity import estimate_affinity
 from taskpgm.baselines import Evidence, PilotRun, ProxyRuns
 from taskpgm.baselines.mixing_law import Law
+from taskpgm.stored import StoredLogProbs
+from taskpgm.tensor_files import stored_tensors, write_tensors
 from taskpgm.types import LossCurves, Predictions
 
 
@@ -42,6 +45,22 @@ def make_predictions(
         context_probe=np.arange(contexts),
         weights=np.full(contexts, 1.0 / contexts),
     )
+
+
+def in_files(predictions: Predictions, folder: Path) -> Predictions:
+    """The same, with the log-probabilities in one file for each expert, task by task, as `predict` leaves them."""
+    tasks, width = predictions.context_task, predictions.log_probs.shape[2]
+    own = [np.flatnonzero(tasks == t) for t in range(len(predictions.names))]
+    parts = []
+    for i in range(len(predictions.names)):
+        path = folder / f"{i}.safetensors"
+        layout = {f"{t}": (np.float32, (len(contexts), width)) for t, contexts in enumerate(own)}
+        write_tensors(path, layout, (predictions.log_probs[i, contexts] for contexts in own))
+        parts.append(tuple(stored_tensors(path)[f"{t}"] for t in range(len(own))))
+    row = np.empty(len(tasks), dtype=np.int64)
+    for contexts in own:
+        row[contexts] = np.arange(len(contexts))
+    return replace(predictions, log_probs=StoredLogProbs(tuple(parts), width, tasks, row))
 
 
 def pooled(full: np.ndarray, base: np.ndarray, k: int | None) -> np.ndarray:

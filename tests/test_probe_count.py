@@ -123,3 +123,12 @@ def test_blocks_that_groups_of_tasks_share_tell_about_the_same(monkeypatch: pyte
     alone = tp.estimate_affinity(only(predictions, kept))
     with pytest.raises(tp.InputError, match="task 'task 3' has one probe"):
         tp.enough_probes(alone, width=0.05)
+
+
+def test_without_a_width_it_is_told_how_wide_they_are() -> None:
+    affinity = tp.estimate_affinity(make_predictions(3, n=4, per_task=8))
+    found, asked = tp.enough_probes(affinity), tp.enough_probes(affinity, width=0.05)
+    assert (found.enough, found.needed) == (None, None)
+    assert str(found).endswith("; four times as many would halve that.")
+    assert found.as_dict() == asked.as_dict() | {"width": None, "enough": None, "needed": None, "text": str(found)}
+    assert asked.as_dict()["probes"] == [2, 4, 8]

@@ -10,6 +10,8 @@ from typing import Any, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
+from taskpgm.stored import StoredLogProbs
+
 INTERPRETED = "TRITON_INTERPRET"
 """The environment variable that, set to 1, has Triton run its kernels on the processor: how they are tested."""
 
@@ -48,5 +50,5 @@ def precision(values: object) -> float:
     """The distance from 1 to the next number of its type; 0 of integers."""
     if is_tensor(values):
         return float(loaded_torch().finfo(values.dtype).eps) if values.dtype.is_floating_point else 0.0
-    dtype = np.asanyarray(values).dtype
+    dtype = values.dtype if isinstance(values, StoredLogProbs) else np.asanyarray(values).dtype
     return float(np.finfo(dtype).eps) if np.issubdtype(dtype, np.floating) else 0.0

@@ -11,14 +11,15 @@ import abc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from taskpgm.divergences.jensen_shannon import normalised
+from taskpgm.divergences.jensen_shannon import distributions, normalised, normalised_weights
 from taskpgm.divergences.streaming import available_threads
 from taskpgm.progress import Progress, silent
+from taskpgm.stored import context_slices, sliceable
 from taskpgm.types import FloatArray, IntArray
 
 FLOAT32_ROUNDING = 2.0**-24
@@ -53,7 +54,8 @@ class Divergence(abc.ABC):
         """(B, n, n) what each block of contexts adds to the divergences.
 
         Args:
-            log_probs: (n, C, V) natural logarithms; -inf is probability 0. Each row is normalised in float64.
+            log_probs: (n, C, V) natural logarithms; -inf is probability 0. Each row is normalised in float64. In
+                memory, memory-mapped, or in files of `taskpgm.stored`: no copy of all of them is made.
             weights: (C,) context weights that are not negative, scaled here to sum 1.
             members: (C,) the block of each context, from 0.
             progress: told how many contexts are done.
@@ -94,33 +96,41 @@ class Divergence(abc.ABC):
 
     def between(self, log_probs: ArrayLike, weights: ArrayLike | None = None) -> FloatArray:
         """(n, n) divergences; arguments and errors as for `blocks`, equal weights where none are given."""
-        logs = np.asarray(log_probs)
+        logs = sliceable(log_probs)
         contexts = logs.shape[1] if logs.ndim == 3 else 0
         even = np.ones(contexts) if weights is None else weights
         return np.asarray(self.blocks(logs, even, np.zeros(contexts, dtype=np.int64))[0])
 
 
 def add_up(
-    of_context: Callable[[FloatArray, int], FloatArray],
+    of_context: Callable[[FloatArray, NDArray[Any]], FloatArray],
     log_probs: ArrayLike,
     weights: ArrayLike,
     members: IntArray,
     progress: Progress,
 ) -> FloatArray:
-    """(B, n, n) from the (n, n) divergences of a context, given its normalised (n, V) probabilities and its place.
+    """(B, n, n) from a context's (n, n) divergences, given its (n, V) normalised probabilities and what log_probs has.
 
-    Beside the probabilities in float64 it holds the blocks and what one context takes, nothing of pairs x tokens.
+    Beside the blocks it holds a slice of the contexts at a time (`context_slices`), twice in float64, and what one
+    context takes: nothing of pairs x tokens.
     """
-    probabilities, w = normalised(log_probs, weights)
-    n = len(probabilities)
+    logs = sliceable(log_probs)
+    w = normalised_weights(weights, logs.shape)
+    n, used, done = len(logs), int(np.count_nonzero(w)), 0
     total = np.zeros((int(members.max()) + 1, n, n))
-    used = np.flatnonzero(w > 0.0)
-    for done, c in enumerate(used.tolist(), 1):
-        values = np.maximum(of_context(np.ascontiguousarray(probabilities[:, c]), c), 0.0)
-        np.fill_diagonal(values, 0.0)
-        total[members[c]] += w[c] * values
-        if done % REPORT_EVERY == 0 or done == len(used):
-            progress("divergences", done, len(used), f"{done} contexts")
+    for part in context_slices(logs):
+        given = logs[:, part]
+        probabilities = distributions(given, part)
+        for place, c in enumerate(part.tolist()):
+            if w[c] == 0.0:
+                continue
+            own = np.ascontiguousarray(probabilities[:, place])
+            values = np.maximum(of_context(own, given[:, place]), 0.0)
+            np.fill_diagonal(values, 0.0)
+            total[members[c]] += w[c] * values
+            done += 1
+            if done % REPORT_EVERY == 0 or done == used:
+                progress("divergences", done, used, f"{done} contexts")
     return total
 
 
@@ -133,17 +143,22 @@ def add_up_in_threads(
 ) -> FloatArray:
     """(B, n, n) from a compiled function that releases the lock and adds some contexts to the (n, n) of their block.
 
-    add: of normalised (n, C, V) probabilities, (C,) weights of sum 1, (k,) contexts, and (n, n) out. One thread does a
-    block, so the number of threads changes nothing.
+    add: of normalised (n, k, V) probabilities, their (k,) weights, which of them, and (n, n) out. One thread does the
+    part of a block that is in a slice of the contexts, so the number of threads changes nothing.
     """
-    probabilities, w = normalised(log_probs, weights)
-    blocks = [np.flatnonzero((members == b) & (w > 0.0)) for b in range(int(members.max()) + 1)]
-    total, done = np.zeros((len(blocks), len(probabilities), len(probabilities))), 0
-    used = sum(map(len, blocks))
+    logs = sliceable(log_probs)
+    w = normalised_weights(weights, logs.shape)
+    total, done = np.zeros((int(members.max()) + 1, len(logs), len(logs))), 0
+    used = int(np.count_nonzero(w))
     with ThreadPoolExecutor(available_threads()) as pool:
-        for own, _ in zip(blocks, pool.map(partial(add, probabilities, w), blocks, total), strict=True):
-            done += len(own)
-            progress("divergences", done, used, f"{done} contexts")
+        for part in context_slices(logs):
+            probabilities = distributions(logs[:, part], part)
+            blocks = np.unique(members[part[w[part] > 0.0]])
+            places = [np.flatnonzero((members[part] == b) & (w[part] > 0.0)) for b in blocks]
+            work = pool.map(partial(add, probabilities, w[part]), places, [total[b] for b in blocks])
+            for own, _ in zip(places, work, strict=True):
+                done += len(own)
+                progress("divergences", done, used, f"{done} contexts")
     return total
 
 

@@ -11,8 +11,10 @@ that size. Small problems are computed in float64, to 1e-13; larger ones in floa
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from taskpgm.divergences.arrays import settled
 from taskpgm.divergences.streaming import (
@@ -84,12 +86,24 @@ def _to_the_middle(p: FloatArray, q: FloatArray) -> FloatArray:
 def normalised(log_probs: ArrayLike, weights: ArrayLike | None) -> tuple[FloatArray, FloatArray]:
     """((n, C, V) probabilities, (C,) weights), each of sum 1; see `jensen_shannon` for what is refused."""
     logs = np.asarray(log_probs)
-    check_shape(logs.shape)
-    w = _positive(weights, logs.shape[1])
-    probabilities = np.exp(logs, dtype=np.float64)
+    w = normalised_weights(weights, logs.shape)
+    return distributions(logs, np.arange(logs.shape[1])), w
+
+
+def normalised_weights(weights: ArrayLike | None, shape: tuple[int, ...]) -> FloatArray:
+    """(C,) weights of sum 1 for log-probabilities of this shape."""
+    check_shape(shape)
+    w = _positive(weights, shape[1])
+    return np.asarray(w / w.sum())
+
+
+def distributions(logs: NDArray[Any], contexts: IntArray) -> FloatArray:
+    """(n, k, V) probabilities of sum 1 from the log-probabilities of these k contexts, which errors name."""
+    probabilities: FloatArray = np.exp(logs, dtype=np.float64)
     totals = probabilities.sum(axis=-1)
-    check_totals(totals, np.arange(logs.shape[1]))
-    return probabilities / totals[:, :, None], w / w.sum()
+    check_totals(totals, contexts)
+    probabilities /= totals[:, :, None]
+    return probabilities
 
 
 def _positive(weights: ArrayLike | None, contexts: int) -> FloatArray:

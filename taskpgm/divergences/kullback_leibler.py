@@ -36,8 +36,7 @@ class KullbackLeibler(Divergence):
     def blocks(
         self, log_probs: ArrayLike, weights: ArrayLike, members: IntArray, progress: Progress = silent
     ) -> FloatArray:
-        given = np.asarray(log_probs)
-        return add_up(lambda p, c: _of_context(p, _log_space(given[:, c])), given, weights, members, progress)
+        return add_up(lambda p, logs: _of_context(p, _log_space(logs)), log_probs, weights, members, progress)
 
     def reference(self, log_probs: ArrayLike, weights: ArrayLike | None = None) -> FloatArray:
         probabilities, w = normalised(log_probs, weights)

@@ -31,6 +31,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from taskpgm.divergences.arrays import host_array, on_device, precision
 from taskpgm.progress import Progress, silent
+from taskpgm.stored import StoredLogProbs, context_slices
 from taskpgm.types import FloatArray, InputError, IntArray
 
 NORMALISATION_TOLERANCE = 1e-3
@@ -94,7 +95,7 @@ class DivergenceSums:
             InputError: wrong shapes, weights or blocks, NaN, or rows that are more than 0.1 % away from sum 1.
         """
         blocks, n, _ = self.divergence.shape
-        logs, contexts = _readable(batch, n)
+        logs, contexts, named = _readable(batch, n)
         weights = checked_weights(batch.weights, len(contexts))
         members = checked_members(batch.members, len(contexts), blocks)
         self._work += n * (n + 1) // 2 * len(contexts) * logs.shape[2]
@@ -103,7 +104,7 @@ class DivergenceSums:
         order = np.argsort(members, kind="stable")
         dtype = np.dtype(np.float64 if exact else np.float32)
         totals = self._add_sorted(logs, contexts[order], weights[order], members[order], dtype)
-        check_totals(totals, contexts[order], normalisation_tolerance(batch.log_probs))
+        check_totals(totals, named[order], normalisation_tolerance(batch.log_probs))
         self.weight += float(weights.sum())
 
     def _add_sorted(
@@ -211,7 +212,7 @@ def empty_sums(batch: Batch, blocks: int = 1, arithmetic: Arithmetic | None = No
 
 @dataclass(frozen=True, eq=False)
 class ContextSlices:
-    """(n, C, V) log-probabilities, in memory, memory-mapped or on a card, as batches of contexts, block after block."""
+    """(n, C, V) log-probabilities, in memory, memory-mapped, in files or on a card, as batches of contexts."""
 
     log_probs: ArrayLike
     weights: FloatArray
@@ -219,10 +220,16 @@ class ContextSlices:
     logits: bool = False
 
     def __iter__(self) -> Iterator[Batch]:
-        order = np.argsort(self.members, kind="stable")
-        n, contexts, vocabulary = np.shape(self.log_probs)
-        for part in np.array_split(order, min(contexts, 1 + n * n * contexts * vocabulary // (2 * SLICE_WORK))):
+        for part in self._parts():
             yield Batch(self.log_probs, self.weights[part], self.members[part], part, self.logits)
+
+    def _parts(self) -> Iterable[IntArray]:
+        """From files as many as memory allows, in their order; else block after block, in a few parts for progress."""
+        if isinstance(self.log_probs, StoredLogProbs):
+            return context_slices(self.log_probs, self.log_probs.dtype.itemsize)
+        n, contexts, vocabulary = np.shape(self.log_probs)
+        order = np.argsort(self.members, kind="stable")
+        return np.array_split(order, min(contexts, 1 + n * n * contexts * vocabulary // (2 * SLICE_WORK)))
 
 
 def of_negative_type(divergence: FloatArray, error: float) -> bool:
@@ -267,21 +274,23 @@ def is_exact(arithmetic: Arithmetic | None, work: int) -> bool:
     return arithmetic == "float64" or (arithmetic is None and work <= EXACT_WORK)
 
 
-def _readable(batch: Batch, experts: int) -> tuple[NDArray[Any], IntArray]:
-    """(log-probabilities as the kernel reads them, which contexts of theirs): copied only where they must be."""
-    logs = host_array(batch.log_probs)
+def _readable(batch: Batch, experts: int) -> tuple[NDArray[Any], IntArray, IntArray]:
+    """(log-probabilities as the kernel reads them, which contexts of theirs, which of the batch's); copied or not."""
+    logs = batch.log_probs if isinstance(batch.log_probs, StoredLogProbs) else host_array(batch.log_probs)
     check_shape(logs.shape)
     if len(logs) != experts:
         raise InputError(f"log_probs: a batch of {len(logs)} experts among batches of {experts}.")
-    contexts = checked_contexts(batch.contexts, logs.shape[1])
-    if batch.logits or logs.dtype not in (np.float32, np.float64) or not logs.flags.c_contiguous:
+    named = contexts = checked_contexts(batch.contexts, logs.shape[1])
+    if isinstance(logs, StoredLogProbs):
+        logs, contexts = logs[:, contexts], np.arange(len(contexts))
+    elif batch.logits or logs.dtype not in (np.float32, np.float64) or not logs.flags.c_contiguous:
         kept = logs[:, contexts]
         single = kept.dtype in (np.float16, np.float32)
         logs, contexts = np.ascontiguousarray(kept, np.float32 if single else np.float64), np.arange(len(contexts))
-        logs = _log_softmax(logs) if batch.logits else logs
+    logs = _log_softmax(logs) if batch.logits else logs
     view = logs.view()
     view.setflags(write=False)  # one type for the compiler
-    return view, contexts
+    return view, contexts, named
 
 
 def _log_softmax(logits: NDArray[Any]) -> NDArray[Any]:

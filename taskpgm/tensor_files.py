@@ -1,0 +1,117 @@
+"""Files of tensors that are written and read a few rows at a time, in the safetensors format.
+
+    write_tensors(path, {"a": (np.float32, (1000, 5))}, chunks)     # chunks: arrays, the bytes of a one after another
+    stored_tensors(path)["a"].rows(10, 20)                          # (10, 5), nothing else is read
+
+The safetensors library writes files from memory and maps them to read; here neither a file nor its pages are ever in
+memory. The format is eight bytes with the length of a JSON header, the header, and the tensors' bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taskpgm.storage import atomic_file, canonical_json
+from taskpgm.types import InputError
+
+Layout: TypeAlias = Mapping[str, tuple[type[np.generic], tuple[int, ...]]]
+"""By name, the dtype and shape of each tensor, in the order in which their bytes come."""
+DTYPES: dict[str, type[np.generic]] = {"F32": np.float32, "I32": np.int32}
+CODES = {kind: code for code, kind in DTYPES.items()}
+ALIGNMENT = 8
+LONGEST_HEADER = 100_000_000
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor in a file. offset: of its first byte. Its rows follow each other, as in a C-contiguous array."""
+
+    path: Path
+    offset: int
+    dtype: type[np.generic]
+    shape: tuple[int, ...]
+
+    def rows(self, low: int = 0, high: int | None = None) -> NDArray[Any]:
+        """(high - low, ...) some of the rows; to the end where high is None."""
+        out = np.empty((self.shape[0] if high is None else high) - low, dtype=np.dtype((self.dtype, self.shape[1:])))
+        self.read_into(out, low)
+        return out
+
+    def read_into(self, out: NDArray[Any], low: int) -> None:
+        """Fill a C-contiguous array of rows from row `low` on.
+
+        Raises:
+            InputError: the file is gone, or not as long as it was.
+        """
+        view = out.reshape(-1).view(np.uint8).data
+        row = math.prod(self.shape[1:]) * np.dtype(self.dtype).itemsize
+        try:
+            with self.path.open("rb", buffering=0) as stream:
+                stream.seek(self.offset + low * row)
+                done = 0
+                while done < len(view):
+                    more = stream.readinto(view[done:])
+                    if not more:
+                        raise _broken(self.path)
+                    done += more
+        except FileNotFoundError as error:
+            raise InputError(f"{self.path}: no such file; it was there when the predictions were made.") from error
+
+
+def write_tensors(path: Path, layout: Layout, chunks: Iterable[NDArray[Any]]) -> None:
+    """Write a file, whole or not at all, from arrays whose bytes are those of the layout's tensors one after another.
+
+    Raises:
+        ValueError: more or fewer bytes than the layout says, or of another dtype.
+    """
+    header, end = {}, 0
+    for name, (kind, shape) in layout.items():
+        start, end = end, end + math.prod(shape) * np.dtype(kind).itemsize
+        header[name] = {"dtype": CODES[kind], "shape": list(shape), "data_offsets": [start, end]}
+    kinds = [np.dtype(kind) for kind, _ in layout.values()]
+    text = canonical_json(header).encode()
+    text += b" " * (-len(text) % ALIGNMENT)
+    with atomic_file(path) as stream:
+        stream.write(len(text).to_bytes(8, "little") + text)
+        written = 0
+        for chunk in chunks:
+            if chunk.dtype not in kinds:
+                raise ValueError(f"{path}: a chunk of {chunk.dtype}; expected one of {kinds}")
+            written += stream.write(np.ascontiguousarray(chunk).data)
+        if written != end:
+            raise ValueError(f"{path}: {written} bytes for a layout of {end}")
+
+
+def stored_tensors(path: Path) -> dict[str, StoredTensor]:
+    """The tensors in a file, by name; nothing but the header is read.
+
+    Raises:
+        InputError: not a whole file of this format.
+    """
+    with path.open("rb") as stream:
+        size = int.from_bytes(stream.read(8), "little")
+        text = stream.read(min(size, LONGEST_HEADER))
+    try:
+        header = json.loads(text)
+        found = {
+            name: StoredTensor(path, 8 + size + each["data_offsets"][0], DTYPES[each["dtype"]], tuple(each["shape"]))
+            for name, each in header.items()
+        }
+        end = 8 + size + max((each["data_offsets"][1] for each in header.values()), default=0)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _broken(path) from error
+    if path.stat().st_size != end:
+        raise _broken(path)
+    return found
+
+
+def _broken(path: Path) -> InputError:
+    return InputError(f"{path}: not a whole file of predictions; delete it, and it is made again.")
