@@ -7,13 +7,13 @@ With one seed, the examples of a task come in one order whatever its share is: m
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
 
 from taskpgm.amounts import whole_counts
 from taskpgm.experts import in_epochs
+from taskpgm.mixing import task_generator
 from taskpgm.tokens import TokenExample, TokenTask
 from taskpgm.types import FloatArray, InputError
 
@@ -28,7 +28,7 @@ def mixed_sequence(
     """
     counts = counts_of(tasks, shares, steps * batch_size)
     order = sorted(range(len(tasks)), key=lambda i: tasks[i].name)
-    streams = [iter(in_epochs(tasks[i].train, counts[i], _stream(seed, tasks[i].name))) for i in order]
+    streams = [iter(in_epochs(tasks[i].train, counts[i], task_generator(seed, tasks[i].name))) for i in order]
     places = np.repeat(np.arange(len(order)), [counts[i] for i in order])
     return [next(streams[place]) for place in np.random.default_rng(seed).permutation(places)]
 
@@ -44,8 +44,3 @@ def counts_of(tasks: Sequence[TokenTask], shares: Sequence[float] | FloatArray, 
     """How many of `total` examples are of each task, by largest remainder."""
     check_shares(shares, len(tasks), "shares of a mixture")
     return whole_counts([float(share) for share in shares], total)
-
-
-def _stream(seed: int, name: str) -> np.random.Generator:
-    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()
-    return np.random.default_rng([seed, int.from_bytes(digest[:8])])
