@@ -14,6 +14,7 @@ import glob
 import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,9 @@ def load_tasks(
     else:
         sources = [item if isinstance(item, TaskSource) else TaskSource(path=str(item)) for item in source]
     expanded = [single for item in sources for single in _expand(item)]
-    return split_tasks([(_name(item), read_examples(item), item.family) for item in expanded], splits)
+    splits = splits or SplitSettings()
+    tasks = split_tasks([(_name(item), read_examples(item), item.family) for item in expanded], splits)
+    return replace(tasks, origin=_origin(expanded, splits))
 
 
 def split_tasks(named: Iterable[tuple[str, Sequence[Example], str]], splits: SplitSettings | None = None) -> TaskSet:
@@ -92,6 +95,12 @@ def read_examples(source: TaskSource) -> list[Example]:
     roles = _roles(columns, source, place)
     templates = _templates(source, roles, kind)
     return [_example(row, roles, templates, f"{place}, row {i}") for i, row in enumerate(rows, start=1)]
+
+
+def _origin(sources: Sequence[TaskSource], splits: SplitSettings) -> dict[str, Any]:
+    """Where the tasks' data lies, for whoever trains on it later: a file's path as it was given, or a hub name."""
+    where = {_name(source): source.model_dump(exclude={"name", "family"}, exclude_none=True) for source in sources}
+    return {"splits": splits.model_dump(), "tasks": where}
 
 
 # ----------------------------------------------------------------------------------------------------------- reading
