@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from taskpgm.exact_path import TradeOff, trade_off
     from taskpgm.experts import train_experts
     from taskpgm.explanation import explain, sensitivity
+    from taskpgm.exporting import export
     from taskpgm.factored import FactoredNetwork
     from taskpgm.forecasting import forecast
     from taskpgm.formats import read_network, write_network
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     )
     from taskpgm.intervals import interval_effect
     from taskpgm.learning_curves import LearningCurves
+    from taskpgm.mixed_data import materialise
     from taskpgm.mixture import Mixture
     from taskpgm.network import TaskNetwork, balanced_beta
     from taskpgm.pairwise import PairwiseNetwork
@@ -89,6 +91,7 @@ _HOME = {
     "exact": ("exact_certificate",),
     "exact_path": ("TradeOff", "trade_off"),
     "experts": ("train_experts",),
+    "exporting": ("export",),
     "explanation": ("explain", "sensitivity"),
     "factored": ("FactoredNetwork",),
     "global_search": ("global_solution",),
@@ -109,6 +112,7 @@ _HOME = {
     "envelope_curves": ("EnvelopeCurves",),
     "intervals": ("interval_effect",),
     "learning_curves": ("LearningCurves",),
+    "mixed_data": ("materialise",),
     "mixture": ("Mixture",),
     "network": ("TaskNetwork", "balanced_beta"),
     "pairwise": ("PairwiseNetwork",),
@@ -182,6 +186,7 @@ __all__ = [
     "estimate_affinity",
     "exact_certificate",
     "explain",
+    "export",
     "exposure_transfer",
     "fit_curves",
     "forecast",
@@ -192,6 +197,7 @@ __all__ = [
     "judge",
     "load_tasks",
     "marginals",
+    "materialise",
     "predict",
     "predict_within",
     "predictions_from_logprobs",

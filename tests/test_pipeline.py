@@ -77,7 +77,8 @@ def test_the_mixture_says_where_its_data_lies_and_follows_it(project: Path, tmp_
     before = finished.read_bytes()
     stored = tp.Mixture.from_json(finished).details["data"]
     assert stored["splits"] == {"probe": 0.15, "eval": 0.15}
-    assert stored["tasks"]["copy"] == {"path": "../tasks/copy.jsonl"}
+    roles = {"prompt": "prompt", "completion": "completion"}
+    assert stored["tasks"]["copy"] == {"path": "../tasks/copy.jsonl", "columns": roles}
     shutil.copytree(project, tmp_path / "moved")
     run(load_config(tmp_path / "moved" / "run.yaml"), tmp_path / "moved" / "done")
     assert (tmp_path / "moved" / "done" / "mixture.json").read_bytes() == before
@@ -87,7 +88,7 @@ def test_the_mixture_says_where_its_data_lies_and_follows_it(project: Path, tmp_
     elsewhere = config.model_copy(update={"tasks": (source, *config.tasks[1:])})
     mixture, fresh, _ = run(elsewhere, tmp_path / "moved" / "done")
     assert not fresh
-    assert mixture.details["data"]["tasks"]["copy"] == {"path": "../../copy.jsonl"}
+    assert mixture.details["data"]["tasks"]["copy"]["path"] == "../../copy.jsonl"
     again = tp.Mixture.from_json(tmp_path / "moved" / "done" / "mixture.json")
     assert (again.details, again.weights) == (mixture.details, tp.Mixture.from_json(finished).weights)
 
