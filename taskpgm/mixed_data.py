@@ -151,9 +151,14 @@ def _rows(data: TrainingData, counts: Mapping[str, int], seed: int, chat: bool) 
 
 def _content(example: Example, chat: bool) -> dict[str, Any]:
     if not chat:
-        return {"prompt": example.prompt, "completion": example.completion}
+        return {"prompt": _whole(example.prompt), "completion": _whole(example.completion)}
     turns = example.messages or (("user", example.prompt), ("assistant", example.completion))
-    return {"messages": [{"role": role, "content": content} for role, content in turns]}
+    return {"messages": [{"role": _whole(role), "content": _whole(content)} for role, content in turns]}
+
+
+def _whole(text: str) -> str:
+    """The text with half characters, which no reader takes, as question marks."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _noted(
@@ -167,7 +172,7 @@ def _noted(
 
 
 def _write_lines(stream: BinaryIO, rows: Iterator[dict[str, Any]], chat: bool) -> None:
-    for row in rows:  # half characters become question marks: no reader takes them
+    for row in rows:
         stream.write((json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", "replace"))
 
 
