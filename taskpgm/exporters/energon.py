@@ -19,9 +19,7 @@ class Energon(Exporter):
         "paths are relative to this file; it stops working when it is moved alone.",
         "get_train_dataset takes it with shuffle buffers: rows of one shard come close to each other without.",
     )
-    reads = "a folder in energon's format, as `energon prepare` makes it"
-    data_ending = ""
-    prepared = True
+    reads = "a JSONL file or a folder of shards, each after `energon prepare`"
 
     def files(self, plan: Plan, out: Path) -> tuple[File, ...]:
         blend = [{"weight": task.weight, "path": os.path.relpath(task.place.text, out.parent)} for task in plan.tasks]

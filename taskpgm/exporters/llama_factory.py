@@ -9,7 +9,7 @@ from typing import Any
 
 from taskpgm.exporters.exporter import Exporter, File, dump_yaml
 from taskpgm.exporters.places import Place, file_name
-from taskpgm.exporters.plan import Plan, PlannedTask
+from taskpgm.exporters.plan import Plan, PlannedTask, listed
 
 COLUMNS = {
     "prompt": "prompt",
@@ -35,6 +35,10 @@ class LlamaFactory(Exporter):
         "max_samples cuts every task to one size: leave it out.",
         "data without known columns is taken as alpaca (instruction, input, output): add columns to dataset_info.json.",
     )
+
+    def beware(self, plan: Plan) -> tuple[str, ...]:
+        pinned = [task.name for task in plan.tasks if task.place.revision]
+        return (f"LLaMA-Factory takes no revision, so {listed(pinned)} may change on the hub.",) if pinned else ()
 
     def files(self, plan: Plan, out: Path) -> tuple[File, ...]:
         folder = out.with_name(f"{out.stem}-data")
@@ -66,7 +70,7 @@ def _described(task: PlannedTask, folder: Path) -> dict[str, Any]:
 def _where(place: Place, folder: Path) -> dict[str, Any]:
     if place.hub is None:
         return {"file_name": os.path.relpath(place.text, folder)}
-    named = {"subset": place.subset, "split": place.split, "revision": place.revision}
+    named = {"subset": place.subset, "split": place.split}
     return {"hf_hub_url": place.hub, **{key: value for key, value in named.items() if value is not None}}
 
 
