@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from taskpgm.amounts import whole_counts
-from taskpgm.exporters.places import Place
-from taskpgm.exporters.plan import Plan, Wish, budget_of
+from taskpgm.exporters.places import Place, file_name
+from taskpgm.exporters.plan import Plan, Wish, budget_of, listed
 from taskpgm.mixing import mixed_rows, rows_for
 from taskpgm.mixture import Mixture, Unit
 from taskpgm.progress import Progress, silent
@@ -90,7 +90,7 @@ def materialise(
     amounts = None
     if lengths is not None:
         counts, amounts = _counted(mixture, wish, plan, lengths, seed)
-    chat, notes = _form(data, counts)
+    chat, notes = _form(data, [name for name, count in counts.items() if count > 0])
     rows = _rows(data, counts, seed, chat)
     done: Counter[str] = Counter()
     with atomic_file(path) as stream:
@@ -100,6 +100,25 @@ def materialise(
     return Written(
         path, plan, {name: done[name] for name in counts if done[name]}, (*data.notes, *notes, *plan.limits), amounts
     )
+
+
+def write_tasks(mixture: Mixture, data: TrainingData, folder: Path) -> tuple[Mixture, tuple[str, ...]]:
+    """Each task's training examples in a JSONL file of its own, all in one form, for trainers that read rows.
+
+    Returns:
+        The mixture with its data there (paths from the current folder), and what the user should know.
+    """
+    names = [name for name, weight in mixture.weights.items() if weight > 0.0]
+    chat, notes = _form(data, names)
+    roles = ("messages",) if chat else ("prompt", "completion")
+    where = {}
+    for name in names:
+        path = folder / f"{file_name(name)}.jsonl"
+        with atomic_file(path) as stream:
+            _write_lines(stream, (_content(example, chat) for example in data.examples[name]), chat)
+        where[name] = {"path": str(path), "columns": {role: role for role in roles}}
+    told = {**mixture.details, "data": {"tasks": where}}
+    return replace(mixture, details=told), (*data.notes, *notes)
 
 
 # ------------------------------------------------------------------------------------------------------------- amounts
@@ -131,12 +150,12 @@ def _counted(
 # ---------------------------------------------------------------------------------------------------------------- rows
 
 
-def _form(data: TrainingData, counts: Mapping[str, int]) -> tuple[bool, tuple[str, ...]]:
-    """Whether rows are chats: one file holds rows of one form, so if any task is a chat, all become chats."""
-    chats = {name: bool(data.examples[name][0].messages) for name, count in counts.items() if count > 0}
+def _form(data: TrainingData, names: Sequence[str]) -> tuple[bool, tuple[str, ...]]:
+    """Whether rows are chats: trainers want rows of one form, so if any task is a chat, all become chats."""
+    chats = {name: bool(data.examples[name][0].messages) for name in names}
     if len(set(chats.values())) < 2:
         return any(chats.values()), ()
-    plain = ", ".join(repr(name) for name, chat in chats.items() if not chat)
+    plain = listed([name for name, chat in chats.items() if not chat])
     return True, (
         f"{plain} have prompts and completions, and other tasks chats: they become chats of two messages, and so go"
         " through the chat template.",

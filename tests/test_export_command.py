@@ -156,6 +156,8 @@ def test_the_data_of_a_runs_yaml_serves_too(call: Call, folder: Path) -> None:
         (["done", "--to", "trl", "--packed"], "leave --packed out"),
         (["none.json", "--to", "trl"], "none.json: no such file"),
         (["model", "--to", "trl"], "mixture.json: no such file"),
+        (["done", "--to", "nemo", "--task-files", "parts"], "--task-files is for trainers that read one file of rows"),
+        (["done", "--task-files", "parts"], "or --materialise FILE"),
         (["done", "--materialise", "x.csv"], "x.csv: mixed data is written as .jsonl or .parquet"),
         (["done", "--materialise", "x.jsonl", "--data", "copy=gone.jsonl"], "gone.jsonl: no such file"),
         (["done", "--materialise", "x.jsonl", "--tokenizer", "done"], "its tokenizer cannot be loaded"),
@@ -167,6 +169,22 @@ def test_the_data_of_a_runs_yaml_serves_too(call: Call, folder: Path) -> None:
 def test_what_cannot_be_exported_is_one_line(call: Call, folder: Path, arguments: list[str], message: str) -> None:
     assert message in one_line(call("export", *arguments))
     assert not Path("x.jsonl").exists()
+
+
+def test_task_files_hold_the_training_part_and_are_what_the_trainer_reads(call: Call, folder: Path) -> None:
+    code, printed, error = call("export", "done", "--to", "trl", "--task-files", "parts")
+    assert code == 0
+    assert "held out" not in error
+    entries = yaml.safe_load(printed)["datasets"]
+    assert [entry["data_files"] for entry in entries][:2] == ["parts/copy.jsonl", "parts/sort.jsonl"]
+    for i, entry in enumerate(entries):
+        lines = Path(entry["data_files"]).read_text(encoding="utf-8").splitlines()
+        rows = [json.loads(line) for line in lines]
+        assert 30 < len(rows) < 55  # of 60, without what was held out
+        assert set(rows[0]) == {"prompt", "completion"}
+        assert all(row["prompt"].startswith(f"{i}.") for row in rows)
+    told = json.loads(call("export", "done", "--to", "levanter", "--task-files", "parts", "--json")[1])
+    assert yaml.safe_load(told["files"][0]["text"])["data"]["configs"]["copy"]["format"]["input_field"] == "prompt"
 
 
 def test_target_tokens_are_written_with_a_dash(call: Call, folder: Path) -> None:

@@ -189,7 +189,10 @@ def test_placeholders_and_held_out_examples_are_told() -> None:
     mixture = mixture_of({"short": 0.5, "long": 0.5, "none": 0.0})
     assert any("placeholder paths for 'short', 'long'" in text for text in export(mixture, "trl").warnings)
     columns = {"prompt": "question", "completion": "answer"}
-    origin = {"tasks": {name: {"path": f"../{name}.jsonl", "columns": columns} for name in NAMES}}
+    origin = {
+        "splits": {"probe": 0.1, "eval": 0.1},
+        "tasks": {name: {"path": f"../{name}.jsonl", "columns": columns} for name in NAMES},
+    }
     known = export(replace(mixture, details={"data": origin}), "trl", folder="runs/a")
     assert [entry["data_files"] for entry in yaml.safe_load(known.files[0].text)["datasets"]] == [
         "runs/short.jsonl",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from taskpgm.exporting import Exported
     from taskpgm.mixed_data import Written
     from taskpgm.mixture import Mixture, Unit
+    from taskpgm.training_data import TrainingData
 
 LIST = "list"
 
@@ -77,8 +78,19 @@ def export(
             "--materialise", metavar="FILE", help="Write the mixed data itself, shuffled: to a .jsonl or .parquet file."
         ),
     ] = None,
+    task_files: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Write each task's training part to a JSONL file in this folder, all in one form, and let the trainer"
+            " read these.",
+        ),
+    ] = None,
     tasks: Annotated[
-        Path | None, typer.Option(metavar="RUN.yaml", help="Take the data from this run's tasks, for --materialise.")
+        Path | None,
+        typer.Option(
+            metavar="RUN.yaml", help="Take the data for --materialise and --task-files from this run's tasks."
+        ),
     ] = None,
     tokenizer: Annotated[
         Path | None,
@@ -102,11 +114,16 @@ def export(
     if rows is None and out is not None and to is not None and find_exporter(to).presampled:
         rows = out.with_suffix(".jsonl")
     written = None if rows is None else _materialise(wanted, rows)
+    notes: tuple[str, ...] = ()
+    if task_files is not None:
+        if to is None or find_exporter(to).prepared or find_exporter(to).presampled:
+            raise InputError("--task-files is for trainers that read one file of rows for each task: say which, --to.")
+        wanted, notes = _write_tasks(wanted, task_files)
     exported = None if to is None else _export(wanted, to, out, packed, written)
     if as_json:
-        print(json.dumps(_as_dict(exported, written), ensure_ascii=False))
+        print(json.dumps(_as_dict(exported, written, notes), ensure_ascii=False))
     else:
-        _show(exported, written, out is not None)
+        _show(exported, written, notes, out is not None)
 
 
 def _wanted(
@@ -173,7 +190,7 @@ def _materialise(wanted: _Wanted, path: Path) -> Written:
         )
 
 
-def _data(wanted: _Wanted) -> Any:
+def _data(wanted: _Wanted) -> TrainingData:
     """The examples of all tasks of positive weight, from the first who knows where they lie."""
     from taskpgm.exporters.places import place_tasks
     from taskpgm.training_data import TrainingData
@@ -190,6 +207,14 @@ def _data(wanted: _Wanted) -> Any:
         places = place_tasks(names, origin=origin, data=data, folder=wanted.data_dir, ending=".jsonl")
         data = {name: place.text for name, place in places.items()}
     return TrainingData.read(names, origin, data)
+
+
+def _write_tasks(wanted: _Wanted, folder: Path) -> tuple[_Wanted, tuple[str, ...]]:
+    """The tasks' training parts written to a folder, and the same wish with the data there."""
+    from taskpgm.mixed_data import write_tasks
+
+    mixture, notes = write_tasks(wanted.mixture, _data(wanted), folder)
+    return replace(wanted, mixture=mixture, folder=Path(), data={}, data_dir=None), notes
 
 
 def _export(wanted: _Wanted, to: str, out: Path | None, packed: bool | None, written: Written | None) -> Exported:
@@ -209,7 +234,7 @@ def _export(wanted: _Wanted, to: str, out: Path | None, packed: bool | None, wri
     )
 
 
-def _show(exported: Exported | None, written: Written | None, to_file: bool) -> None:
+def _show(exported: Exported | None, written: Written | None, notes: tuple[str, ...], to_file: bool) -> None:
     """What was written, or the text itself; and once, on standard error, what to know about it."""
     if written is not None:
         print(f"Written to {written.path}: {sum(written.rows.values())} rows of {len(written.rows)} tasks.")
@@ -218,15 +243,16 @@ def _show(exported: Exported | None, written: Written | None, to_file: bool) -> 
             print(f"Written to {file.path}")
         else:
             print(file.text if i == 0 else f"# {file.path}\n{file.text}", end="")
-    told = (*(() if written is None else written.warnings), *(() if exported is None else exported.warnings))
+    told = (*notes, *(() if written is None else written.warnings), *(() if exported is None else exported.warnings))
     for text in dict.fromkeys(told):
         print(f"Beware: {text}", file=sys.stderr)
 
 
-def _as_dict(exported: Exported | None, written: Written | None) -> dict[str, Any]:
+def _as_dict(exported: Exported | None, written: Written | None, notes: tuple[str, ...]) -> dict[str, Any]:
     value: dict[str, Any] = {}
     if exported is not None:
         value |= exported.as_dict()
+        value["warnings"] = [*notes, *value["warnings"]]
     if written is not None:
         value["data"] = {"path": str(written.path), "rows": dict(written.rows), "warnings": list(written.warnings)}
     return value

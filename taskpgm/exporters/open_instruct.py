@@ -27,7 +27,7 @@ class OpenInstruct(Exporter):
         other = [task.name for task in plan.tasks if task.place.hub is not None and task.place.split != "train"]
         subsets = [task.name for task in plan.tasks if task.place.hub is not None and task.place.subset is not None]
         return (
-            *((f"it reads no subsets, as {listed(subsets)} would need: --materialise them.",) if subsets else ()),
+            *((f"it reads no subsets, as {listed(subsets)} would need: use --task-files.",) if subsets else ()),
             *((f"one row only of {listed(single)}: older versions take 1 for the whole data set.",) if single else ()),
             *((f"set --dataset_mixer_list_splits for {listed(other)}.",) if other else ()),
         )

@@ -174,12 +174,12 @@ def _limits(mixture: Mixture, tasks: tuple[PlannedTask, ...]) -> list[str]:
     reshaped = [task.name for task in tasks if task.place.reshaped]
     if reshaped:
         limits.append(
-            f"the run read {listed(reshaped)} through templates, which no trainer knows of: --materialise writes the"
-            " text as the experts saw it."
+            f"the run read {listed(reshaped)} through templates, which no trainer knows of: --task-files and"
+            " --materialise write the text as the experts saw it."
         )
-    if any(task.place.columns for task in tasks) and "data" in mixture.details:
+    if any(task.place.columns for task in tasks) and mixture.details.get("data", {}).get("splits"):
         limits.append(
             "trainers read whole files, with the examples that the run held out for probes and evaluation;"
-            " --materialise writes the training part alone."
+            " --task-files and --materialise write the training part alone."
         )
     return limits

@@ -53,6 +53,6 @@ def _not_told(plan: Plan) -> tuple[str, ...]:
     fields = [task.name for task in plan.tasks if task.place.field]
     pinned = [task.name for task in plan.tasks if task.place.revision]
     return (
-        *((f"TRL cannot read the layout of {listed(fields)} (rows under a key): --materialise it.",) if fields else ()),
+        *((f"TRL cannot read the layout of {listed(fields)} (rows under a key): use --task-files.",) if fields else ()),
         *((f"TRL takes no revision, so {listed(pinned)} may change on the hub.",) if pinned else ()),
     )
