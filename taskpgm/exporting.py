@@ -92,11 +92,12 @@ def export(
     main = Path(f"mixture{exporter.ending}" if path is None else path)
     given = _Given(data or {}, data_dir, Path(folder), Wish(budget, unit), packed)
     plan = mixed.plan if exporter.presampled and mixed is not None else _plan(mixture, exporter, main, given)
+    plan = exporter.adapted(plan)
     files = exporter.files(plan, main)
     if path is not None:
         for file in files:
             write_atomic(file.path, file.text.encode("utf-8", "surrogatepass"))
-    return Exported(exporter, plan, files, (*exporter.beware(plan), *plan.limits))
+    return Exported(exporter, plan, files, plan.warnings)
 
 
 @dataclass(frozen=True)

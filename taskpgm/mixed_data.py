@@ -96,9 +96,10 @@ def materialise(
     with atomic_file(path) as stream:
         write = _write_parquet if path.suffix == ".parquet" else _write_lines
         write(stream, _noted(rows, done, sum(counts.values()), progress), chat)
-    plan = plan.realised(done, Place(str(path)), chat)
+    available = {name: len(data.examples[name]) for name in counts}
+    plan = plan.realised(done, available, Place(str(path)), chat)
     return Written(
-        path, plan, {name: done[name] for name in counts if done[name]}, (*data.notes, *notes, *plan.limits), amounts
+        path, plan, {name: done[name] for name in counts if done[name]}, (*data.notes, *notes, *plan.warnings), amounts
     )
 
 

@@ -185,6 +185,17 @@ def test_trl_says_how_large_its_mixture_will_be() -> None:
     )
 
 
+def test_what_trl_will_do_does_not_depend_on_the_budget() -> None:
+    mixture = mixture_of({"short": 0.1, "long": 0.9, "none": 0.0}, "examples")
+    small, large = (export(mixture, "trl", budget=budget, unit="examples") for budget in (1, 10**6))
+    assert small.plan == large.plan
+    assert [(task.name, task.count, task.epochs) for task in small.plan.tasks] == [
+        ("short", 11, 0.011),
+        ("long", 100, 1.0),
+    ]
+    assert not any("repeated" in text or "too small" in text for text in small.warnings)
+
+
 def test_placeholders_and_held_out_examples_are_told() -> None:
     mixture = mixture_of({"short": 0.5, "long": 0.5, "none": 0.0})
     assert any("placeholder paths for 'short', 'long'" in text for text in export(mixture, "trl").warnings)

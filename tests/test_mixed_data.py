@@ -232,3 +232,4 @@ def test_loaded_tasks_are_written_as_they_are(files: Path) -> None:
     assert written.rows == {"one": 10, "two": 30}
     trained = {example.prompt for task in tasks for example in task.train}
     assert {row["prompt"] for row in rows_of(written)} <= trained
+    assert [task.epochs for task in written.plan.tasks] == [10 / len(tasks["one"].train), 30 / len(tasks["two"].train)]

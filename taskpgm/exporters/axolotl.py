@@ -28,6 +28,9 @@ class Axolotl(Exporter):
     reads = "the file of rows that --materialise writes, and with --out this export"
     presampled = True
 
+    def adapted(self, plan: Plan) -> Plan:
+        return plan
+
     def files(self, plan: Plan, out: Path) -> tuple[File, ...]:
         path, format_ = rows_of(plan)
         kind: Any = {"type": "chat_template", "field_messages": "messages"} if plan.chat else {"type": PLAIN}

@@ -21,6 +21,9 @@ class Energon(Exporter):
     )
     reads = "a JSONL file or a folder of shards, each after `energon prepare`"
 
+    def adapted(self, plan: Plan) -> Plan:
+        return plan
+
     def files(self, plan: Plan, out: Path) -> tuple[File, ...]:
         blend = [{"weight": task.weight, "path": os.path.relpath(task.place.text, out.parent)} for task in plan.tasks]
         value = {

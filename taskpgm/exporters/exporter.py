@@ -64,16 +64,16 @@ class Exporter(abc.ABC):
         return "tokens" if packed else "examples"
 
     @abc.abstractmethod
+    def adapted(self, plan: Plan) -> Plan:
+        """The plan as this trainer carries it out: other amounts where it decides them, and what to know about it."""
+
+    @abc.abstractmethod
     def files(self, plan: Plan, out: Path) -> tuple[File, ...]:
-        """The files for a plan, the main one, at `out`, first.
+        """The files for an adapted plan, the main one, at `out`, first.
 
         Raises:
             InputError: this trainer cannot do what the plan asks for.
         """
-
-    def beware(self, plan: Plan) -> tuple[str, ...]:
-        """What the user should know about this plan with this trainer, beyond the plan's own limits and the traps."""
-        return ()
 
     def header(self, plan: Plan) -> str:
         """Comment lines that say what the weights mean, what comes of them, and what goes wrong easily."""
@@ -84,7 +84,7 @@ class Exporter(abc.ABC):
             f"Unit: weights are shares of {counted}. Budget: {plan.budget_text}.",
             f"Reads: {self.reads}.",
             *((f"Use: {self.use}.",) if self.use else ()),
-            *(f"Beware: {text}" for text in (*self.traps, *self.beware(plan), *plan.limits)),
+            *(f"Beware: {text}" for text in (*self.traps, *plan.warnings)),
             f"Tasks: weight, {counted} in the budget, epochs (passes over the task's training data), name, data.",
             *(_row(task.weight, task.count, task.epochs, task.name, task.place.text) for task in plan.tasks),
             *(f"  left out, weight 0: {quoted(name)}" for name in plan.dropped),

@@ -36,13 +36,13 @@ class HuggingFace(Exporter):
     )
     ending = ".py"
 
-    def beware(self, plan: Plan) -> tuple[str, ...]:
-        reached = [task.count / task.epochs / task.weight for task in plan.tasks if task.count and task.epochs]
+    def adapted(self, plan: Plan) -> Plan:
+        reached = [task.available / task.weight for task in plan.tasks if task.available]
         if plan.budget is None or not reached or plan.budget <= max(reached):
-            return ()
-        return (
+            return plan
+        return plan.warned(
             f"one call gives about {max(reached):.0f} rows, until every task has come through once; for the budget of"
-            f" {plan.budget} rows call mix() again with other seeds.",
+            f" {plan.budget} rows call mix() again with other seeds."
         )
 
     def files(self, plan: Plan, out: Path) -> tuple[File, ...]:

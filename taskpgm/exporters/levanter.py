@@ -27,6 +27,9 @@ class Levanter(Exporter):
     )
     reads = "a JSONL file, or a hub data set"
 
+    def adapted(self, plan: Plan) -> Plan:
+        return plan
+
     def files(self, plan: Plan, out: Path) -> tuple[File, ...]:
         weights: dict[str, float] = {task.name: task.weight for task in plan.tasks}
         value = {

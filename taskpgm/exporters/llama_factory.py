@@ -36,9 +36,11 @@ class LlamaFactory(Exporter):
         "data without known columns is taken as alpaca (instruction, input, output): add columns to dataset_info.json.",
     )
 
-    def beware(self, plan: Plan) -> tuple[str, ...]:
+    def adapted(self, plan: Plan) -> Plan:
         pinned = [task.name for task in plan.tasks if task.place.revision]
-        return (f"LLaMA-Factory takes no revision, so {listed(pinned)} may change on the hub.",) if pinned else ()
+        if not pinned:
+            return plan
+        return plan.warned(f"LLaMA-Factory takes no revision, so {listed(pinned)} may change on the hub.")
 
     def files(self, plan: Plan, out: Path) -> tuple[File, ...]:
         folder = out.with_name(f"{out.stem}-data")

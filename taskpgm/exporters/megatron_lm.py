@@ -28,6 +28,9 @@ class MegatronLm(Exporter):
     data_ending = "_text_document"
     prepared = True
 
+    def adapted(self, plan: Plan) -> Plan:
+        return plan
+
     def files(self, plan: Plan, out: Path) -> tuple[File, ...]:
         groups = [(repr(task.weight), task.place.text) for task in plan.tasks]
         return (File(out, self.header(plan) + argument_array({"--data-path": groups})),)

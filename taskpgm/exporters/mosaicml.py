@@ -34,6 +34,9 @@ class MosaicMl(Exporter):
     data_ending = ""
     prepared = True
 
+    def adapted(self, plan: Plan) -> Plan:
+        return plan
+
     def files(self, plan: Plan, out: Path) -> tuple[File, ...]:
         entries = [
             f'{task.name!r}: {{"local": {task.place.text!r}, "proportion": {task.weight!r}}}' for task in plan.tasks

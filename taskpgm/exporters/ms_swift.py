@@ -22,6 +22,9 @@ class MsSwift(Exporter):
     )
     ending = ".sh"
 
+    def adapted(self, plan: Plan) -> Plan:
+        return plan
+
     def files(self, plan: Plan, out: Path) -> tuple[File, ...]:
         places = {task.place.text: task.place for task in plan.tasks}
         groups = [(f"{_named(places[text])}#{count}",) for text, count in counts_of(self, plan)]

@@ -23,6 +23,9 @@ class Nanotron(Exporter):
     data_ending = ""
     prepared = True
 
+    def adapted(self, plan: Plan) -> Plan:
+        return plan
+
     def files(self, plan: Plan, out: Path) -> tuple[File, ...]:
         value = {
             "dataset": {

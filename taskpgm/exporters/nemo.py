@@ -25,6 +25,9 @@ class Nemo(Exporter):
     data_ending = "_text_document"
     prepared = True
 
+    def adapted(self, plan: Plan) -> Plan:
+        return plan
+
     def files(self, plan: Plan, out: Path) -> tuple[File, ...]:
         pairs = [f"{str(task.weight)!r}, {task.place.text!r}" for task in plan.tasks]
         return (File(out, self.header(plan) + python_literal("PATHS", pairs)),)

@@ -22,11 +22,11 @@ class OpenInstruct(Exporter):
     ending = ".sh"
     reads = "a JSONL or Parquet file, or a hub data set, with a column `messages`"
 
-    def beware(self, plan: Plan) -> tuple[str, ...]:
+    def adapted(self, plan: Plan) -> Plan:
         single = [task.name for task in plan.tasks if task.count == 1]
         other = [task.name for task in plan.tasks if task.place.hub is not None and task.place.split != "train"]
         subsets = [task.name for task in plan.tasks if task.place.hub is not None and task.place.subset is not None]
-        return (
+        return plan.warned(
             *((f"it reads no subsets, as {listed(subsets)} would need: use --task-files.",) if subsets else ()),
             *((f"one row only of {listed(single)}: older versions take 1 for the whole data set.",) if single else ()),
             *((f"set --dataset_mixer_list_splits for {listed(other)}.",) if other else ()),

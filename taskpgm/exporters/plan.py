@@ -30,13 +30,22 @@ class Wish:
 
 @dataclass(frozen=True)
 class PlannedTask:
-    """One task of a plan. weight: share of what the trainer counts. count, epochs: under the budget, where known."""
+    """One task of a plan.
+
+    weight: share of what the trainer counts. count: under the budget. available: in the task's training data. Both in
+    the plan's unit, None where they are not known.
+    """
 
     name: str
     weight: float
     count: int | None
-    epochs: float | None
+    available: int | None
     place: Place
+
+    @property
+    def epochs(self) -> float | None:
+        """Passes over the task's training data."""
+        return None if self.count is None or self.available is None else self.count / self.available
 
 
 @dataclass(frozen=True)
@@ -69,31 +78,40 @@ class Plan:
         budget, counted_in, text = budget_of(mixture, wish)
         counts = None if budget is None else _counts(mixture, shares, unit, budget, counted_in)
         sizes = mixture.sizes
-        tasks = []
-        for name, share in shares.items():
-            count = None if counts is None else counts[name]
-            epochs = None if count is None or sizes is None else count / getattr(sizes[name], unit)
-            tasks.append(PlannedTask(name, share, count, epochs, places[name]))
+        tasks = tuple(
+            PlannedTask(
+                name,
+                share,
+                None if counts is None else counts[name],
+                None if sizes is None else getattr(sizes[name], unit),
+                places[name],
+            )
+            for name, share in shares.items()
+        )
         known: tuple[Unit, ...] = UNITS if sizes is not None else ()
         return cls(
             unit=unit,
-            tasks=tuple(tasks),
+            tasks=tasks,
             budget=None if counts is None else sum(counts.values()),
             budget_text=text,
             other={each: mixture.shares(each) for each in known if each != unit},
             dropped=tuple(name for name in mixture.weights if name not in shares),
-            limits=(*stated, *_limits(mixture, tuple(tasks))),
+            limits=(*stated, *_limits(mixture, tasks)),
         )
 
-    def realised(self, rows: Mapping[str, int], place: Place, chat: bool) -> Plan:
-        """The plan as it was carried out: so many rows of each task, all in one file."""
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """All that the user should know: the limits, and what is wrong with the amounts."""
+        return (*self.limits, *_amount_limits(self.tasks))
+
+    def warned(self, *texts: str) -> Plan:
+        """The same plan with more to know about it."""
+        return replace(self, limits=(*texts, *self.limits))
+
+    def realised(self, rows: Mapping[str, int], available: Mapping[str, int], place: Place, chat: bool) -> Plan:
+        """The plan as it was carried out: so many rows of each task, of those that it has, all in one file."""
         tasks = tuple(
-            replace(
-                task,
-                count=rows.get(task.name, 0),
-                epochs=task.epochs * rows.get(task.name, 0) / task.count if task.epochs and task.count else None,
-                place=place,
-            )
+            replace(task, count=rows.get(task.name, 0), available=available[task.name], place=place)
             for task in self.tasks
         )
         return replace(self, tasks=tasks, budget=sum(rows.values()), chat=chat)
@@ -155,7 +173,7 @@ def _counts(mixture: Mixture, shares: Mapping[str, float], unit: Unit, budget: i
     return dict(zip(shares, whole_counts(list(shares.values()), total), strict=True))
 
 
-def _limits(mixture: Mixture, tasks: tuple[PlannedTask, ...]) -> list[str]:
+def _amount_limits(tasks: tuple[PlannedTask, ...]) -> list[str]:
     limits = []
     often = sorted((task for task in tasks if (task.epochs or 0.0) > MANY_EPOCHS), key=lambda task: -(task.epochs or 0))
     if often:
@@ -168,6 +186,11 @@ def _limits(mixture: Mixture, tasks: tuple[PlannedTask, ...]) -> list[str]:
     none = [task.name for task in tasks if task.count == 0]
     if none:
         limits.append(f"too small a share for even one in this budget: {listed(none)}; raise the budget.")
+    return limits
+
+
+def _limits(mixture: Mixture, tasks: tuple[PlannedTask, ...]) -> list[str]:
+    limits = []
     unknown = [task.name for task in tasks if not task.place.known]
     if unknown:
         limits.append(f"placeholder paths for {listed(unknown)}; say where the data lies with --data NAME=PATH.")

@@ -33,6 +33,9 @@ class Torchtitan(Exporter):
     )
     ending = ".py"
 
+    def adapted(self, plan: Plan) -> Plan:
+        return plan
+
     def files(self, plan: Plan, out: Path) -> tuple[File, ...]:
         weights = [f"{task.name!r}: {task.weight!r}" for task in plan.tasks]
         places = [f"{task.name!r}: {task.place.text!r}" for task in plan.tasks]

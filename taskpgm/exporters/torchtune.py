@@ -31,6 +31,9 @@ class Torchtune(Exporter):
     reads = "the file of rows that --materialise writes, and with --out this export"
     presampled = True
 
+    def adapted(self, plan: Plan) -> Plan:
+        return plan
+
     def files(self, plan: Plan, out: Path) -> tuple[File, ...]:
         path, kind = rows_of(plan)
         source = {"source": kind, "data_files": path, "split": "train"}

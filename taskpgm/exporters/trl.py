@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from taskpgm.exporters.exporter import Exporter, File, dump_yaml
 from taskpgm.exporters.plan import Plan, PlannedTask, listed
+
+LITTLE = 0.1
 
 
 class Trl(Exporter):
@@ -23,8 +26,8 @@ class Trl(Exporter):
         "not with streaming: true; every data set needs a fraction, or none.",
     )
 
-    def beware(self, plan: Plan) -> tuple[str, ...]:
-        return (*_size(plan), *_not_told(plan))
+    def adapted(self, plan: Plan) -> Plan:
+        return _sized(plan).warned(*_not_told(plan))
 
     def files(self, plan: Plan, out: Path) -> tuple[File, ...]:
         text = dump_yaml({"datasets": [_entry(task) for task in plan.tasks]})
@@ -37,16 +40,20 @@ def _entry(task: PlannedTask) -> dict[str, Any]:
     return {**{key: arguments[key] for key in known if key in arguments}, "fraction": task.weight}
 
 
-def _size(plan: Plan) -> tuple[str, ...]:
-    rows = {task.name: task.count / task.epochs for task in plan.tasks if task.count and task.epochs}
+def _sized(plan: Plan) -> Plan:
+    """The plan with the rows that TRL keeps of each task, whatever the budget, where the tasks' sizes are known."""
+    rows = {task.name: task.available for task in plan.tasks if task.available is not None}
     if len(rows) < len(plan.tasks):
-        return ()
+        return plan
     least = min(plan.tasks, key=lambda task: rows[task.name] / task.weight)
     total = rows[least.name] / least.weight
-    used = {task.name: round(task.weight * total) / rows[task.name] for task in plan.tasks}
-    little = [name for name, share in used.items() if share < 0.1]
+    kept = {task.name: round(task.weight * total) for task in plan.tasks}
+    tasks = tuple(replace(task, count=kept[task.name]) for task in plan.tasks)
+    little = [task.name for task in tasks if (task.epochs or 0.0) < LITTLE]
     more = f"; less than a tenth is used of {listed(little)}" if little else ""
-    return (f"the mixture will have about {total:.0f} rows, since {least.name!r} is used up by then{more}.",)
+    text = f"the mixture will have about {sum(kept.values())} rows, since {least.name!r} is used up by then{more}."
+    size = f"one pass of {sum(kept.values())} examples, whose number TRL decides"
+    return replace(plan, tasks=tasks, budget=sum(kept.values()), budget_text=size).warned(text)
 
 
 def _not_told(plan: Plan) -> tuple[str, ...]:
