@@ -159,3 +159,6 @@ READERS: dict[str, Callable[[Mapping[Path, str]], Pairs]] = {
     "levanter": levanter,
     "torchtune": torchtune,
 }
+
+TOKEN_TRAINERS = ("megatron-lm", "nemo", "nanotron", "levanter")
+"""Those whose weights are of sequences of one length; all others count rows, samples or documents: examples."""
