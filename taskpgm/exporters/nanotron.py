@@ -10,7 +10,7 @@ from taskpgm.exporters.plan import Plan
 
 class Nanotron(Exporter):
     name = "nanotron"
-    title = "nanotron"
+    title = "nanotron (Nanosets)"
     packable = True
     unit = "tokens"
     meaning = "share of the task's sequences, which have one length: shares of tokens."

@@ -21,7 +21,7 @@ def mixture(datasets):
 
 class Torchtitan(Exporter):
     name = "torchtitan"
-    title = "torchtitan"
+    title = "torchtitan (after 0.3.0: torchtitan.components.data)"
     packable = True
     meaning = "relative weight of the task's documents, where they are mixed before packing; any positive number."
     use = "mixture({task: its dataset config})"
