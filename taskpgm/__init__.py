@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from taskpgm.expected_curves import ExpectedCurves
     from taskpgm.experts import train_experts
     from taskpgm.explanation import explain, sensitivity
+    from taskpgm.exporting import export
     from taskpgm.factored import FactoredNetwork
     from taskpgm.forecasting import forecast
     from taskpgm.formats import read_network, write_network
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     )
     from taskpgm.intervals import interval_effect
     from taskpgm.learning_curves import LearningCurves
+    from taskpgm.mixed_data import materialise
     from taskpgm.mixture import Mixture
     from taskpgm.network import TaskNetwork, balanced_beta
     from taskpgm.pairwise import PairwiseNetwork
@@ -102,6 +104,7 @@ _HOME = {
     "exact_path": ("TradeOff", "trade_off"),
     "expected_curves": ("ExpectedCurves",),
     "experts": ("train_experts",),
+    "exporting": ("export",),
     "explanation": ("explain", "sensitivity"),
     "factored": ("FactoredNetwork",),
     "global_search": ("global_solution",),
@@ -125,6 +128,7 @@ _HOME = {
     "envelope_curves": ("EnvelopeCurves",),
     "intervals": ("interval_effect",),
     "learning_curves": ("LearningCurves",),
+    "mixed_data": ("materialise",),
     "mixture": ("Mixture",),
     "network": ("TaskNetwork", "balanced_beta"),
     "pairwise": ("PairwiseNetwork",),
@@ -213,6 +217,7 @@ __all__ = [
     "estimate_affinity",
     "exact_certificate",
     "explain",
+    "export",
     "exposure_transfer",
     "fit_curves",
     "fit_training_curves",
@@ -224,6 +229,7 @@ __all__ = [
     "judge",
     "load_tasks",
     "marginals",
+    "materialise",
     "plan_mixture",
     "predict",
     "predict_within",

@@ -8,6 +8,7 @@ report.html (see `taskpgm.report_page`).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ from taskpgm.storage import atomic_directory, content_hash, read_json, versions
 from taskpgm.tasks import tasks_of
 from taskpgm.types import Affinity, FloatArray, InputError, LossCurves, TaskSet
 from taskpgm.uncertainty import Spread, bootstrap
+from taskpgm.whereabouts import relative_to
 
 SCHEMA = 6
 MIXTURE_FILE = "mixture.json"
@@ -138,7 +140,7 @@ def mix(
     key = content_hash({"schema": SCHEMA, **provenance, "tasks": _task_digests(tasks)})
     done = _finished(out / MIXTURE_FILE, key)
     if done is not None:
-        return done, False
+        return _located(done, tasks, out), False
 
     from taskpgm.evidence_checks import affinity_within, check_width, evidence_checks
     from taskpgm.experts import tokenize_for, train_tokenised
@@ -182,6 +184,7 @@ def mix(
         "uncertainty": spread.as_dict(),
         "findings": [{"task": each.task, "kind": each.kind, "text": each.text} for each in _findings(losses)],
         "dropped_examples": {task.name: task.dropped for task in tokenised if task.dropped},
+        "data": relative_to(tasks.origin, out),
     }
     if isinstance(network, TaskNetwork):
         details |= evidence_checks(network, solution, affinity, similarity_of(energy), probes.width)
@@ -250,3 +253,13 @@ def _finished(path: Path, key: str) -> Mixture | None:
         return None
     mixture = Mixture.from_json(path)
     return mixture if mixture.details.get("key") == key else None
+
+
+def _located(mixture: Mixture, tasks: TaskSet, out: Path) -> Mixture:
+    """The finished mixture with the places where its tasks' data lies today; they may have moved since."""
+    data = relative_to(tasks.origin, out)
+    if mixture.details.get("data") == data:
+        return mixture
+    moved = replace(mixture, details={**mixture.details, "data": data})
+    moved.to_json(out / MIXTURE_FILE)
+    return moved

@@ -63,7 +63,13 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """A stream into what becomes the file `path` when the block ends, and vanishes if the block raises."""
+    """A stream into what becomes the file `path` when the block ends, and vanishes if the block raises.
+
+    Raises:
+        InputError: `path` is a folder.
+    """
+    if path.is_dir():
+        raise InputError(f"{path}: this is a folder; give the name of a file to write.")
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=TEMPORARY, dir=path.parent)
     try:

@@ -14,6 +14,7 @@ import glob
 import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,14 @@ def load_tasks(
     else:
         sources = [item if isinstance(item, TaskSource) else TaskSource(path=str(item)) for item in source]
     expanded = [single for item in sources for single in _expand(item)]
-    return split_tasks([(_name(item), read_examples(item), item.family) for item in expanded], splits)
+    splits = splits or SplitSettings()
+    read = [_read(item) for item in expanded]
+    named = [(_name(item), found.examples, item.family) for item, found in zip(expanded, read, strict=True)]
+    origin = {
+        "splits": splits.model_dump(),
+        "tasks": {_name(item): _whereabouts(item, found) for item, found in zip(expanded, read, strict=True)},
+    }
+    return replace(split_tasks(named, splits), origin=origin)
 
 
 def split_tasks(named: Iterable[tuple[str, Sequence[Example], str]], splits: SplitSettings | None = None) -> TaskSet:
@@ -84,6 +92,22 @@ def read_examples(source: TaskSource) -> list[Example]:
     Raises:
         InputError: names the file, the row and the column.
     """
+    return _read(source).examples
+
+
+# ----------------------------------------------------------------------------------------------------------- reading
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What a source holds: its examples, role -> column, and the key under which a JSON file has its rows, if any."""
+
+    examples: list[Example]
+    roles: dict[str, str]
+    field: str | None
+
+
+def _read(source: TaskSource) -> _Read:
     place = source.path or f"hub data set {source.hub}"
     rows, kind = _read_hub(source) if source.hub else _read_file(Path(source.path or ""))
     if not rows:
@@ -91,10 +115,14 @@ def read_examples(source: TaskSource) -> list[Example]:
     columns = dict.fromkeys(column for row in rows for column in row)  # the first row may lack an optional one
     roles = _roles(columns, source, place)
     templates = _templates(source, roles, kind)
-    return [_example(row, roles, templates, f"{place}, row {i}") for i, row in enumerate(rows, start=1)]
+    examples = [_example(row, roles, templates, f"{place}, row {i}") for i, row in enumerate(rows, start=1)]
+    return _Read(examples, roles, "examples" if kind == "bbh" else None)
 
 
-# ----------------------------------------------------------------------------------------------------------- reading
+def _whereabouts(source: TaskSource, read: _Read) -> dict[str, Any]:
+    """Where a task's data lies and what is what in it, for whoever trains on it later."""
+    known = source.model_dump(exclude={"name", "family"}, exclude_none=True)
+    return {**known, "columns": read.roles, **({} if read.field is None else {"field": read.field})}
 
 
 def _sources_of(path: Path) -> tuple[list[TaskSource], SplitSettings | None]:
@@ -292,13 +320,22 @@ def _messages(value: Any, place: str) -> tuple[tuple[str, str], ...]:
 def _split(name: str, examples: Sequence[Example], family: str, splits: SplitSettings) -> Task:
     parts: dict[str, list[Example]] = {"train": [], "probe": [], "eval": []}
     for example in sorted(examples, key=lambda example: example.digest):
-        share = int(example.digest[:13], 16) / 16**13
-        part = "probe" if share < splits.probe else "eval" if share < splits.probe + splits.eval else "train"
-        parts[part].append(example)
+        parts[_part_of(example, splits)].append(example)
     for part in ("train", "probe"):
         if not parts[part]:
             raise InputError(f"task {name!r}: {len(examples)} example(s) leave its {part} part empty; add examples.")
     return Task(name, tuple(parts["train"]), tuple(parts["probe"]), tuple(parts["eval"]), family)
+
+
+def _part_of(example: Example, splits: SplitSettings) -> str:
+    share = int(example.digest[:13], 16) / 16**13
+    return "probe" if share < splits.probe else "eval" if share < splits.probe + splits.eval else "train"
+
+
+def training_part(examples: Iterable[Example], splits: SplitSettings) -> tuple[Example, ...]:
+    """The examples that are not held out, in the order in which a run trains on them: sorted by content."""
+    kept = [example for example in examples if _part_of(example, splits) == "train"]
+    return tuple(sorted(kept, key=lambda example: example.digest))
 
 
 def _notes(tasks: Sequence[Task]) -> Iterator[str]:

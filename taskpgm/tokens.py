@@ -68,6 +68,12 @@ def tokenize(tasks: TaskSet, tokenizer: Any, context_window: int, *, too_long: s
     return tuple(_tokenize_task(task, tokenizer, context_window, too_long) for task in tasks)
 
 
+def token_lengths(examples: Sequence[Example], tokenizer: Any, place: str) -> IntArray:
+    """(rows, 2) how many tokens each example has, prompt and target, and how many of them are target tokens."""
+    tokenised = _tokenize_examples(examples, tokenizer, place)
+    return readonly([(len(one.ids), len(one.ids) - one.target_start) for one in tokenised], np.int64)
+
+
 def chosen_probes(task: TokenTask, per_task: int, part: Part = "probe") -> tuple[TokenExample, ...]:
     """The first `per_task` different held-out examples of a task: a repeated one would add cost and no evidence."""
     return tuple(dict.fromkeys(task.probe if part == "probe" else task.eval))[:per_task]

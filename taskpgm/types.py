@@ -75,10 +75,15 @@ class Task:
 
 @dataclass(frozen=True)
 class TaskSet:
-    """Tasks in the user's order, and what was noticed while loading them (repeated examples, say)."""
+    """Tasks in the user's order, and what was noticed while loading them (repeated examples, say).
+
+    origin: where the data lies, as plain JSON values: {"splits": shares held out, "tasks": {name: its source}}, with
+    paths that can be opened from the current folder; empty for tasks of no file. Not compared between task sets.
+    """
 
     tasks: tuple[Task, ...]
     notes: tuple[str, ...] = ()
+    origin: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @property
     def names(self) -> tuple[str, ...]:

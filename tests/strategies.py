@@ -17,10 +17,11 @@ from taskpgm.envelope_curves import EnvelopeCurves
 from taskpgm.expected_curves import ExpectedCurves
 from taskpgm.learning_curves import LearningCurves
 from taskpgm.levels import LevelsNetwork
+from taskpgm.mixture import UNITS, Mixture
 from taskpgm.network import TaskNetwork
 from taskpgm.pairwise import PairwiseNetwork
 from taskpgm.separable import SeparableNetwork
-from taskpgm.types import FloatArray, IntArray
+from taskpgm.types import FloatArray, IntArray, TaskSize
 
 SEEDS = st.integers(0, 2**32 - 1)
 ODD_NAMES = ("copy", "été", "задача", "排序", "😀", "two words", "line\nbreak", "comma, 'quote\"", "{brace}", " ")
@@ -420,4 +421,32 @@ def coverages(
         bounds=draw(st.sampled_from(BOUNDS)),
         names=draw(st.sampled_from([(), ODD_NAMES[:n]])),
         envelopes=draw(st.sampled_from(envelopes)),
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------ mixtures
+
+HOSTILE_NAMES = (
+    *ODD_NAMES,
+    *("</script>", "a/b", "../up", "#5", "x=y", "--flag", "$(id)", "`id`", "null", "1.5", "- a: b", "a\\", "HF::x:y"),
+    *("\u2028line", "\x85next", "tab\t", "\r\nrow: 1", "'" * 3, "%s", "été" * 60, "\x7f", "~", "!!python/none", "a,b"),
+)
+
+
+@st.composite
+def mixtures(draw: st.DrawFn, *, sizes: bool = True) -> Mixture:
+    """Weights under hostile names, some of them 0, one alone now and then; sizes from a row to many, of any lengths."""
+    names = draw(st.lists(st.sampled_from(HOSTILE_NAMES), min_size=2, max_size=7, unique=True))
+    raw = draw(st.lists(st.sampled_from([0.0, 1e-6, 0.01, 1.0, 1.0, 3.7]), min_size=len(names), max_size=len(names)))
+    raw[draw(st.integers(0, len(names) - 1))] = 1.0
+    measured = {}
+    for name in names:
+        rows, targets, prompt = (draw(st.integers(least, most)) for least, most in ((1, 5000), (1, 40), (0, 300)))
+        measured[name] = TaskSize(rows, rows * (targets + prompt), rows * targets)
+    return Mixture(
+        TaskNetwork(np.zeros(len(names)), np.eye(len(names)), names),
+        {name: weight / sum(raw) for name, weight in zip(names, raw, strict=True)},
+        *(0.0, 0.0, 0.0, "optimal", "drawn"),
+        unit=draw(st.sampled_from(UNITS)),
+        sizes=measured if sizes else None,
     )

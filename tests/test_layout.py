@@ -13,7 +13,7 @@ MODEL_LIBRARIES = {"torch", "transformers", "datasets", "peft", "accelerate", "t
 PGM_HALF = ("network", "coverage", "inference", "judge", "explanation", "uncertainty", "shadow_prices", "forecasting")
 PIPELINE = (
     *("types", "tasks", "experts", "predictive", "divergences", "utilities", "affinity", "network", "judge"),
-    *("inference", "mixture", "baselines", "pipeline", "cli"),
+    *("inference", "mixture", "exporters", "baselines", "pipeline", "cli"),
 )
 """DESIGN section 3, but that the judge stands before inference: the driver asks it, and it asks nobody."""
 
@@ -96,3 +96,10 @@ def test_the_graphical_model_half_needs_no_model_library() -> None:
     for name in sorted(half):
         wrong = {each.split(".")[0] for each in imported(trees[name], everywhere=True)} & MODEL_LIBRARIES
         assert not wrong, f"taskpgm.{name} imports {wrong}"
+
+
+def test_exporting_starts_without_any_model_library() -> None:
+    """A function may import one; loading a module may not, so that an export needs neither model half nor trainer."""
+    graph, trees = own_imports(everywhere=False), modules()
+    for name in sorted(reachable("exporting", graph) | reachable("commands.exporting", graph)):
+        assert not {each.split(".")[0] for each in imported(trees[name], everywhere=False)} & MODEL_LIBRARIES, name

@@ -73,6 +73,27 @@ def test_a_second_start_says_that_nothing_is_left_to_do(
     assert (project / "done" / "mixture.json").read_bytes() == before
 
 
+def test_the_mixture_says_where_its_data_lies_and_follows_it(project: Path, tmp_path: Path) -> None:
+    finished = project / "done" / "mixture.json"
+    before = finished.read_bytes()
+    stored = tp.Mixture.from_json(finished).details["data"]
+    assert stored["splits"] == {"probe": 0.15, "eval": 0.15}
+    roles = {"prompt": "prompt", "completion": "completion"}
+    assert stored["tasks"]["copy"] == {"path": "../tasks/copy.jsonl", "columns": roles}
+    shutil.copytree(project, tmp_path / "moved")
+    run(load_config(tmp_path / "moved" / "run.yaml"), tmp_path / "moved" / "done")
+    assert (tmp_path / "moved" / "done" / "mixture.json").read_bytes() == before
+    (tmp_path / "moved" / "tasks" / "copy.jsonl").rename(tmp_path / "copy.jsonl")
+    config = load_config(tmp_path / "moved" / "run.yaml")
+    source = config.tasks[0].model_copy(update={"path": str(tmp_path / "copy.jsonl")})
+    elsewhere = config.model_copy(update={"tasks": (source, *config.tasks[1:])})
+    mixture, fresh, _ = run(elsewhere, tmp_path / "moved" / "done")
+    assert not fresh
+    assert mixture.details["data"]["tasks"]["copy"]["path"] == "../../copy.jsonl"
+    again = tp.Mixture.from_json(tmp_path / "moved" / "done" / "mixture.json")
+    assert (again.details, again.weights) == (mixture.details, tp.Mixture.from_json(finished).weights)
+
+
 def test_without_its_last_file_a_run_only_solves_again(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = project / "done" / "mixture.json"
     before = target.read_bytes()

@@ -16,6 +16,7 @@ from tiny import save_model
 
 from taskpgm import cli
 from taskpgm.config import RunConfig, load_config
+from taskpgm.exporters import EXPORTERS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -75,13 +76,22 @@ def test_every_taskpgm_command_works(
     """In this process, where everything heavy is loaded already; test_cli runs the program as its own."""
     monkeypatch.chdir(workplace)
     commands = [line.split() for line in shell_commands() if line.startswith("taskpgm ")]
-    expected = ["run", "verify", "report", "report", "evaluate", "solve", "verify", "solve", "compare"]
+    expected = ["run", "verify", "report", "report", "evaluate", *["export"] * 4, "solve", "verify", "solve", "compare"]
     assert [command[1] for command in commands] == expected
     for command in commands:
         monkeypatch.setattr(sys, "argv", command)
         with pytest.raises(SystemExit) as ended:
             cli.main()
         assert ended.value.code in (0, None), f"{command}: {capsys.readouterr().err}"
+    rows = {name: len((workplace / name).read_text().splitlines()) for name in ("axolotl.jsonl", "parts/mine.jsonl")}
+    assert rows["axolotl.jsonl"] > rows["parts/mine.jsonl"] > 40
+
+
+def test_the_table_of_trainers_names_every_exporter() -> None:
+    section = README.split("## Into a trainer")[1].split("\n## ")[0]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    named = [name for row in rows for name in re.findall(r"`([a-z-]+)`", row) if name != "--to"]
+    assert sorted(named) == sorted(exporter.name for exporter in EXPORTERS)
 
 
 @pytest.mark.filterwarnings(

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from taskpgm.commands.comparing import compare
 from taskpgm.commands.evaluating import evaluate
+from taskpgm.commands.exporting import export
 from taskpgm.commands.reporting import report
 from taskpgm.commands.running import demo, run
 from taskpgm.commands.solving import solve
 from taskpgm.commands.verifying import verify
 
-COMMANDS = (demo, run, solve, compare, evaluate, verify, report)
+COMMANDS = (demo, run, solve, compare, evaluate, verify, export, report)
