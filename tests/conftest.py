@@ -38,39 +38,53 @@ def _quick_garbage_collection() -> None:
     gc.freeze()
 
 
-# ------------------------------------------------------------------------------- the demo, beside all the other tests
+# --------------------------------------------------------------- the demo and the notebooks, beside all the other tests
 
 DEMO = [sys.executable, "-m", "taskpgm", "demo"]
+NOTEBOOKS = [sys.executable, str(Path(__file__).with_name("execute_notebooks.py"))]
+LAST = ("test_demo.py", "test_notebooks.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The demo takes most of a minute of one core: it starts first, and what looks at it comes last."""
-    items.sort(key=_is_about_the_demo)
-
-
-def _is_about_the_demo(item: pytest.Item) -> bool:
-    return item.path.name == "test_demo.py"
+    """Demo and notebooks take minutes of one core: they start first, and what looks at them comes last."""
+    items.sort(key=lambda item: LAST.index(item.path.name) + 1 if item.path.name in LAST else 0)
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _demo_process(
+def _background(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[subprocess.Popen[bytes], Path] | None]:
-    """The running demo and the folder it runs in, where its output and errors go too; None if no test needs it."""
-    if not any(map(_is_about_the_demo, request.session.items)):
-        yield None
-        return
-    folder = tmp_path_factory.mktemp("demo")
+) -> Iterator[dict[str, tuple[subprocess.Popen[bytes], Path]]]:
+    """By file of tests: the running process, and the folder that its output and errors go to. Only what is needed."""
+    needed = {item.path.name for item in request.session.items} & set(LAST)
+    running: dict[str, tuple[subprocess.Popen[bytes], Path]] = {}
+    if needed:
+        running["test_demo.py"] = _started(DEMO, tmp_path_factory.mktemp("demo"))
+    if "test_notebooks.py" in needed:
+        folder = tmp_path_factory.mktemp("notebooks")
+        demo = running["test_demo.py"][1] / "taskpgm-demo"
+        running["test_notebooks.py"] = _started([*NOTEBOOKS, str(folder), str(demo)], folder)
+    yield running
+    for process, _ in running.values():
+        process.kill()
+        process.wait()
+
+
+def _started(command: list[str], folder: Path) -> tuple[subprocess.Popen[bytes], Path]:
     with (folder / "output").open("wb") as output, (folder / "errors").open("wb") as errors:
-        process = subprocess.Popen(DEMO, cwd=folder, stdout=output, stderr=errors)
-    yield process, folder
-    process.kill()
-    process.wait()
+        return subprocess.Popen(command, cwd=folder, stdout=output, stderr=errors), folder
 
 
 @pytest.fixture(scope="session")
-def demo(_demo_process: tuple[subprocess.Popen[bytes], Path]) -> tuple[Path, str]:
+def demo(_background: dict[str, tuple[subprocess.Popen[bytes], Path]]) -> tuple[Path, str]:
     """The finished demo's folder, and what it printed."""
-    process, folder = _demo_process
+    process, folder = _background["test_demo.py"]
     assert process.wait() == 0, (folder / "errors").read_text()
     return folder / "taskpgm-demo", (folder / "output").read_text()
+
+
+@pytest.fixture(scope="session")
+def notebook_process(
+    _background: dict[str, tuple[subprocess.Popen[bytes], Path]],
+) -> tuple[subprocess.Popen[bytes], Path]:
+    """The process that executes the notebooks, and the folder with what came of each."""
+    return _background["test_notebooks.py"]

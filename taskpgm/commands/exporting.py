@@ -75,7 +75,7 @@ def export(
     materialise: Annotated[
         Path | None,
         typer.Option(
-            "--materialise", metavar="FILE", help="Write the mixed data, tasks evenly spread: a .jsonl or .parquet file."
+            "--materialise", metavar="FILE", help="Write the mixed rows, evenly spread: a .jsonl or .parquet file."
         ),
     ] = None,
     task_files: Annotated[
