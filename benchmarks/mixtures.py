@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from parts.inside_report import inside
 from parts.inside_runs import INSIDE, inside_run
 from parts.studied_mixtures import ABLATED, AGAIN, CONFIRMATION, EVERY, MORE_BASELINES, STANDARD, Bench, mixtures
 from parts.study_report import confirmation, print_table, report, summary
@@ -200,6 +201,9 @@ def main() -> None:
     confirmer.add_argument("record", type=Path)
     confirmer.add_argument("--steps", nargs="+", type=int, default=[125, 250])
     confirmer.set_defaults(command=confirmation)
+    insider = commands.add_parser("inside", help="the comparisons that INSIDE_PLAN.md names")
+    insider.add_argument("record", type=Path)
+    insider.set_defaults(command=inside)
     keeper = commands.add_parser("summary", help="the numbers that the demo quotes, as JSON")
     keeper.add_argument("record", type=Path)
     keeper.add_argument("--to", type=Path, required=True)
