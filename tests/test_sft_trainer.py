@@ -13,7 +13,7 @@ from tiny import OPERATIONS, save_model
 
 import taskpgm as tp
 from taskpgm.drawing import Drawing
-from taskpgm.training_mixture import COLUMN
+from taskpgm.joint_data import COLUMN
 
 trl = pytest.importorskip("trl", reason="TRL is not installed: pip install 'trl>=1.8'")
 
