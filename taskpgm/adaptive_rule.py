@@ -36,6 +36,8 @@ TAU = 0.1
 """Pull to the prior at the start of the run, in nats of loss; less of it as less of the budget is left."""
 WINDOWS = 120
 """About as many windows has a run: a dozen before the first decision."""
+SLACK = 1.0
+"""Examples beyond an epoch cap: by so many draws may differ from shares, and no run must end for want of them."""
 PLANNED = "the plan for what is left of the budget"
 
 
@@ -113,7 +115,7 @@ class AdaptiveRule:
         """What the run begins with: the prior, or what is nearest to it of all that may be trained on."""
         if self._feasible.violation(self.prior) <= FEASIBILITY_TOLERANCE:
             return dict(zip(self.names, self.prior.tolist(), strict=True))
-        return dict(self._near_prior(np.zeros(len(self.names))).weights)
+        return dict(self._near_prior(np.zeros(len(self.names)), slack=0.0).weights)
 
     def __call__(self, windows: Sequence[Window]) -> Decision | None:
         """The decision after the last of the windows; None if that is no moment of decision, or a task is unseen."""
@@ -210,16 +212,16 @@ class AdaptiveRule:
             return None
         return readonly(self.max_epochs * self.sizes, np.float64)
 
-    def _near_prior(self, settled: FloatArray) -> Mixture:
+    def _near_prior(self, settled: FloatArray, slack: float = SLACK) -> Mixture:
         """The mixture of what is left with the least divergence from the prior: flat curves ask for no more."""
         flat = ExpectedCurves(self.names, 1.0, 0.0, 0.0, 1.0, 1.0, 1.0)
-        return self._plan(flat, settled, tau=1.0)
+        return self._plan(flat, settled, tau=1.0, slack=slack)
 
-    def _plan(self, curves: ExpectedCurves, settled: FloatArray, tau: float | None = None) -> Mixture:
-        left = self.examples - float(settled.sum())
-        sizes = None  # a whole example more than the caps, by which draws may differ from shares
-        if self._caps is not None:
-            sizes = dict(zip(self.names, (self._caps + 1.0).tolist(), strict=True))
+    def _plan(
+        self, curves: ExpectedCurves, settled: FloatArray, tau: float | None = None, slack: float = SLACK
+    ) -> Mixture:
+        left, caps = self.examples - float(settled.sum()), self._caps
+        sizes = None if caps is None else dict(zip(self.names, (caps + slack).tolist(), strict=True))
         return plan_mixture(
             curves,
             settled,
