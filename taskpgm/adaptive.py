@@ -120,13 +120,16 @@ class AdaptiveMixture:
         folder = Path(trainer.args.output_dir) / FOLDER
 
         def decide(windows: Sequence[Window]) -> Mapping[str, float] | None:
+            step, taken = windows[-1].last_step, self._taken
+            if taken and taken[-1].step <= step and len(windows) not in rule.marks:
+                return None  # what was decided is known, also of what came before a resumption
             found = rule.history(windows)
             for decision in found:
-                if decision not in self._taken and trainer.is_world_process_zero():
+                if decision not in taken and trainer.is_world_process_zero():
                     folder.mkdir(parents=True, exist_ok=True)
                     decision.mixture.to_json(folder / f"step-{decision.step}.json")
             self._taken = found
-            return found[-1].mixture.weights if found and found[-1].step == windows[-1].last_step else None
+            return found[-1].mixture.weights if found and found[-1].step == step else None
 
         training = self._training.with_weights(rule.start)
         return training.attach(trainer, decide=decide, decide_every=rule.every, look_at=rule.marks)

@@ -173,17 +173,18 @@ class AdaptiveRule:
         """The losses expected at the end under a mixture of what is left, as plain JSON values."""
         weights = np.array([mixture.weights[name] for name in self.names])
         at = settled + (self.examples - settled.sum()) * weights
-        losses = curves.mean(at)
+        losses, spread = curves.mean(at), curves.spread(at)
         columns = {
             "done": evidence.done.tolist(),
             "exposure": at.tolist(),
             "latest": evidence.latest.tolist(),
             "expected": losses.tolist(),
-            "spread": curves.spread(at).tolist(),
+            "spread": spread.tolist(),
         }
         rows = zip(*columns.values(), strict=True)
         tasks = {name: dict(zip(columns, row, strict=True)) for name, row in zip(self.names, rows, strict=True)}
-        return {"mean": float(self._targets @ losses), "tasks": tasks}
+        mean_spread = float(np.linalg.norm(self._targets * spread))
+        return {"mean": float(self._targets @ losses), "mean_spread": mean_spread, "tasks": tasks}
 
     # -------------------------------------------------------------------------------------------------------- planning
 

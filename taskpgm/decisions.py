@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from taskpgm.mixture import Mixture
 from taskpgm.types import InputError
 
@@ -55,6 +57,11 @@ class Decision:
         return float(self._told["mean"])
 
     @property
+    def mean_spread(self) -> float:
+        """Its standard deviation, as if what is believed of one task had nothing to do with the others."""
+        return float(self._told["mean_spread"])
+
+    @property
     def expected(self) -> dict[str, float]:
         """By task, the loss expected at the end of the run, nats per target token."""
         return self._column("expected")
@@ -76,10 +83,11 @@ class Decision:
             "step": self.step,
             "steps": self.steps,
             "status": mixture.status,
-            "gap": mixture.gap,
+            "gap": mixture.gap if np.isfinite(mixture.gap) else None,
             "followed": self.followed,
             "reason": self.reason,
             "mean": self.mean,
+            "mean_spread": self.mean_spread,
             "weights": dict(mixture.weights),
             "latest": self.latest,
             "expected": self.expected,

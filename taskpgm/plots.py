@@ -6,7 +6,6 @@ trade_off_figure(trade_off(network), chosen=solution).savefig("path.png")
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,13 +17,13 @@ from taskpgm.choice import Path as Trail
 from taskpgm.comparison import Row
 from taskpgm.exact_path import TradeOff
 from taskpgm.judge import ENERGY_TOLERANCE
+from taskpgm.pictures import check_ending, save_figure, shown_name
 from taskpgm.types import FloatArray, InputError, Status
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SUFFIXES = (".png", ".svg", ".pdf")
 LEAST_GAP = 1e-9  # what is proved is drawn here on logarithmic axes
 SHOWN = 16  # tasks with a colour of their own in the picture of a path
 SAMPLES = 400
@@ -38,7 +37,7 @@ def save_comparison(rows: Sequence[Row], path: Path) -> None:
         InputError: another ending of the file's name, or no method gave an answer.
     """
     check_ending(path)
-    _save(comparison_figure(rows), path)
+    save_figure(comparison_figure(rows), path)
 
 
 def save_trade_off(path: Path, trade_offs: Trail, chosen: ArrayLike | None = None, beta: float | None = None) -> None:
@@ -48,21 +47,7 @@ def save_trade_off(path: Path, trade_offs: Trail, chosen: ArrayLike | None = Non
         InputError: another ending of the file's name.
     """
     check_ending(path)
-    _save(trade_off_figure(trade_offs, chosen, beta), path)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    from taskpgm.storage import write_atomic
-
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=path.suffix.lower()[1:], dpi=150)
-    write_atomic(path, buffer.getvalue())
-
-
-def check_ending(path: Path) -> None:
-    """Raise an InputError, before any work is done, if the file's name does not say PNG, SVG or PDF."""
-    if path.suffix.lower() not in SUFFIXES:
-        raise InputError(f"{path}: plots are written as {', '.join(SUFFIXES)}.")
+    save_figure(trade_off_figure(trade_offs, chosen, beta), path)
 
 
 def comparison_figure(rows: Sequence[Row]) -> Figure:
@@ -234,7 +219,7 @@ def _stack(
 
     palette = colormaps["tab20"]
     colours: list[tuple[float, ...]] = [palette((2 * i) % 20 + (2 * i) // 20) for i in range(len(largest))]
-    parts, labels = list(mixtures[:, largest].T), [names[i] for i in largest]
+    parts, labels = list(mixtures[:, largest].T), [shown_name(names[i]) for i in largest]
     left = mixtures.shape[1] - len(largest)
     if left:
         parts.append(1.0 - mixtures[:, largest].sum(axis=1))

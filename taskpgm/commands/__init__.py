@@ -6,9 +6,10 @@ A new command is a file with one function, and one line in COMMANDS.
 from __future__ import annotations
 
 from taskpgm.commands.comparing import compare
+from taskpgm.commands.deciding import decisions
 from taskpgm.commands.evaluating import evaluate
 from taskpgm.commands.running import demo, run
 from taskpgm.commands.solving import solve
 from taskpgm.commands.verifying import verify
 
-COMMANDS = (demo, run, solve, compare, evaluate, verify)
+COMMANDS = (demo, run, solve, compare, evaluate, decisions, verify)
