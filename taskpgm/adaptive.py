@@ -123,7 +123,7 @@ class AdaptiveMixture:
             step, taken = windows[-1].last_step, self._taken
             if taken and taken[-1].step <= step and len(windows) not in rule.marks:
                 return None  # what was decided is known, also of what came before a resumption
-            found = rule.history(windows)
+            found = rule.replayed(windows)
             for decision in found:
                 if decision not in taken and trainer.is_world_process_zero():
                     folder.mkdir(parents=True, exist_ok=True)
@@ -134,7 +134,7 @@ class AdaptiveMixture:
         training = self._training.with_weights(rule.start)
         return training.attach(trainer, decide=decide, decide_every=rule.every, look_at=rule.marks)
 
-    def _rule(self, *, steps: int, examples: int, sizes: FloatArray | None = None, lead: int = 0) -> AdaptiveRule:
+    def _rule(self, *, steps: int, examples: int, sizes: FloatArray | None = None, lead: int = 1) -> AdaptiveRule:
         return AdaptiveRule(self.names, self._prior, steps, examples, sizes=sizes, lead=lead, **self._settings)
 
     def _named(self, values: FloatArray) -> dict[str, float]:

@@ -29,6 +29,7 @@ from taskpgm.judge import FEASIBILITY_TOLERANCE
 from taskpgm.mixture import Mixture
 from taskpgm.mixture_ledger import Window
 from taskpgm.planning import plan_mixture
+from taskpgm.replay import check_replay, shares_after
 from taskpgm.run_evidence import Evidence
 from taskpgm.types import FloatArray, InputError, readonly
 
@@ -52,7 +53,7 @@ class AdaptiveRule:
     is left. sizes: (n,) examples of each task. max_epochs: how often a task's data may be gone through in the whole
     run, to within an example. upper, constraints: on the shares of what is left, the prior's at the start too.
     losses_every: in every so many steps losses are measured. lead: steps after a decision that are drawn by the shares
-    before it.
+    before it, at least one.
 
     Raises:
         InputError: one task only, a task without a share in the prior, decisions that do not fit into the run, or
@@ -74,7 +75,7 @@ class AdaptiveRule:
     upper: Bound = 1.0
     constraints: tuple[Constraint, ...] = ()
     losses_every: int = 1
-    lead: int = 0
+    lead: int = 1
     _known: dict[tuple[Window, ...], Decision | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -128,8 +129,13 @@ class AdaptiveRule:
 
     def history(self, windows: Sequence[Window]) -> tuple[Decision, ...]:
         """All decisions up to the last of the windows, in their order."""
-        found = (self(windows[:count]) for count in self.marks if count <= len(windows))
-        return tuple(decision for decision in found if decision is not None)
+        return tuple(each for count in self.marks if count <= len(windows) and (each := self(windows[:count])))
+
+    def replayed(self, windows: Sequence[Window]) -> tuple[Decision, ...]:
+        """The same, if these windows were drawn by them; an InputError if another rule began the run."""
+        found = self.history(windows)
+        check_replay(windows, self.start, found, every=self.every, lead=self.lead)
+        return found
 
     def _decide(self, windows: tuple[Window, ...]) -> Decision | None:
         evidence = Evidence.of(windows)
@@ -163,7 +169,7 @@ class AdaptiveRule:
         now, settled = windows[-1].last_step, evidence.done
         before = self.history(windows[:-1])
         for step in range(now, now + self.lead):
-            shares = [self.start, *(each.mixture.weights for each in before if each.step + self.lead <= step)][-1]
+            shares = shares_after(step, self.start, before, self.lead)
             settled = settled + self.examples / self.steps * np.array([shares[name] for name in self.names])
         return settled
 

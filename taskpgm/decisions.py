@@ -116,6 +116,10 @@ def read_decisions(folder: str | Path) -> tuple[Decision, ...]:
         raise InputError(
             f"{other}: a decision on other tasks than in {paths[0].name}; keep each run in its own folder."
         )
+    steps = sorted({each.steps for each in found})
+    if len(steps) > 1:
+        lengths = " and ".join(map(str, steps))
+        raise InputError(f"{given}: decisions of runs of {lengths} steps; remove the older.")
     return tuple(sorted(found, key=_step))
 
 

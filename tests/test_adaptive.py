@@ -195,6 +195,12 @@ def test_torch_data_sets_may_be_held_out_too(model: Path, tmp_path: Path, whole:
     assert told[0] == pytest.approx(whole.mix.decisions[0].mixture.details["decision"]["evidence"]["held_out"])
 
 
+def test_a_checkpoint_of_a_run_with_other_settings_is_refused(model: Path, tmp_path: Path) -> None:
+    adapt(model, tmp_path, stop=9)
+    with pytest.raises(tp.InputError, match="Go on with those of its beginning"):
+        adapt(model, tmp_path, resume=True, max_steps=30)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -140,6 +140,8 @@ def test_what_is_no_run_with_decisions_is_refused_in_one_line(
     plain.with_details({"decision": told | {"tasks": rows}}).to_json(tmp_path / "step-4.json")
     decided[1].mixture.to_json(tmp_path / "step-24.json")
     assert "other tasks than in step-24.json" in call(tmp_path)[2]
+    decided[0].mixture.with_details({"decision": told | {"steps": 99}}).to_json(tmp_path / "step-4.json")
+    assert "decisions of runs of 99 and 120 steps" in call(tmp_path)[2]
     (tmp_path / "step-4.json").write_text("{")
     assert "not valid JSON" in call(tmp_path)[2]
     with pytest.raises(tp.InputError, match="plots are written as"):
