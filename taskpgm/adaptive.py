@@ -19,15 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from taskpgm.adaptive_rule import TAU, AdaptiveRule, Decision
+from taskpgm.adaptive_rule import TAU, AdaptiveRule
 from taskpgm.callback import MixtureCallback
 from taskpgm.constraints import Constraint
+from taskpgm.decisions import FOLDER, Decision
 from taskpgm.mixture_ledger import Window
 from taskpgm.training_mixture import TrainingMixture
 from taskpgm.types import FloatArray, InputError
-
-FOLDER = "mixtures"
-"""In the trainer's output folder: a mixture file for every decision."""
 
 
 class AdaptiveMixture:
@@ -48,11 +46,12 @@ class AdaptiveMixture:
         upper: Mapping[str, float] | float = 1.0,
         max_epochs: float | None = None,
         constraints: Sequence[Constraint] = (),
+        held_out: Mapping[str, Any] | None = None,
         examples_per_epoch: int | None = None,
         first: float = 0.1,
         last: float = 0.8,
         decisions: int = 8,
-        losses_every: int = 1,
+        losses_every: int = 4,
     ) -> None:
         """
         Args:
@@ -60,10 +59,14 @@ class AdaptiveMixture:
             seed: of the order of every task's rows.
             prior: shares of the examples at the start, and what plans are pulled to; uniform where not given.
             target_weights: what each task's loss counts, by name; equal where not given.
-            floor: least share of a task in what is left, in shares of the prior.
+            floor: least share of a task, in shares of the prior; upper bounds and epoch caps come first.
             tau: how strongly plans are pulled to the prior, in nats of loss.
-            upper, constraints: on the shares of what is left, as in `FeasibleSet`.
-            max_epochs: how often a task's data may be gone through in the whole run.
+            upper, constraints: on the shares, as in `FeasibleSet`; where the prior breaks them, the run begins with
+                what is nearest to it.
+            max_epochs: how often a task's data may be gone through in the whole run, to within an example.
+            held_out: by task name, a few examples that are never trained on, in data sets as the others. Where they are
+                given, forecasts are checked by their losses, which are measured at each decision; by training losses
+                otherwise. Forecasts that did worse than taking losses to stay as they were are not followed.
             examples_per_epoch: what the trainer takes for one epoch; the rows of all data where not given.
             first, last, decisions: the decisions are spread evenly from `first` to `last`, shares of the run.
             losses_every: measure training losses in every so many steps.
@@ -71,15 +74,8 @@ class AdaptiveMixture:
         Raises:
             InputError: data and settings that do not fit together.
         """
-        names = tuple(sorted(datasets))
-        shares = dict.fromkeys(names, 1.0) if prior is None else dict(prior)
-        self._training = TrainingMixture(
-            shares, datasets, seed=seed, examples_per_epoch=examples_per_epoch, losses_every=losses_every
-        )
-        self.names = names
-        self.dataset = self._training.dataset
-        self._prior = _scaled(shares, names)
-        self._sizes = np.array([len(datasets[name]) for name in names], dtype=np.float64)
+        self.names = tuple(sorted(datasets))
+        self._prior = _scaled(prior, self.names)
         self._settings: dict[str, Any] = {
             "target_weights": target_weights,
             "floor": floor,
@@ -93,50 +89,66 @@ class AdaptiveMixture:
             "losses_every": losses_every,
         }
         self._rule(steps=10, examples=10)  # what does not fit together is said now, not in the middle of a run
-        self._taken: dict[int, Decision] = {}
+        self._training = TrainingMixture(
+            self._named(self._prior),
+            datasets,
+            seed=seed,
+            examples_per_epoch=examples_per_epoch,
+            losses_every=losses_every,
+            held_out=held_out,
+        )
+        self.dataset = self._training.dataset
+        self._taken: tuple[Decision, ...] = ()
 
     @property
     def decisions(self) -> tuple[Decision, ...]:
-        """Those taken so far, in their order; after a resumption those before it too, from the next one on."""
-        return tuple(self._taken[step] for step in sorted(self._taken))
+        """Those taken so far, in their order; after a resumption those before it too, from the next window on."""
+        return self._taken
 
     def attach(self, trainer: Any) -> MixtureCallback:
         """Make a trainer draw, log, decide and save. Call it once, after the trainer was made.
 
-        Every decision is written to mixtures/step-N.json in the trainer's output folder; `taskpgm verify` proves it.
+        Every decision is written to mixtures/step-N.json in the trainer's output folder: `taskpgm verify` proves it,
+        and `taskpgm decisions` shows all of them.
 
         Raises:
             InputError: a trainer or setting that the mixture cannot work with, and what to change.
         """
-        steps, examples = self._training.steps(trainer)
-        rule = self._rule(steps=steps, examples=steps * examples)
+        plan, steps = self._training.step_plan(trainer), self._training.steps(trainer)
+        sizes = np.array(self._training.sizes(trainer), dtype=np.float64)
+        rule = self._rule(steps=steps, examples=steps * plan.examples, sizes=sizes, lead=plan.lead)
         folder = Path(trainer.args.output_dir) / FOLDER
 
         def decide(windows: Sequence[Window]) -> Mapping[str, float] | None:
-            decision = None
-            for count in rule.marks:  # those before a resumption too: they are known from their windows
-                if count == len(windows) or (count < len(windows) and windows[count - 1].last_step not in self._taken):
-                    decision = rule(windows[:count])
-                    self._keep(decision, folder if trainer.is_world_process_zero() else None)
-            return None if decision is None or decision.step != windows[-1].last_step else rule.shares(decision)
+            step, taken = windows[-1].last_step, self._taken
+            if taken and taken[-1].step <= step and len(windows) not in rule.marks:
+                return None  # what was decided is known, also of what came before a resumption
+            found = rule.replayed(windows)
+            for decision in found:
+                if decision not in taken and trainer.is_world_process_zero():
+                    folder.mkdir(parents=True, exist_ok=True)
+                    decision.mixture.to_json(folder / f"step-{decision.step}.json")
+            self._taken = found
+            return found[-1].mixture.weights if found and found[-1].step == step else None
 
-        return self._training.attach(trainer, decide=decide, decide_every=rule.every)
+        training = self._training.with_weights(rule.start)
+        return training.attach(trainer, decide=decide, decide_every=rule.every, look_at=rule.marks)
 
-    def _keep(self, decision: Decision | None, folder: Path | None) -> None:
-        if decision is None:
-            return
-        self._taken[decision.step] = decision
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-            decision.mixture.to_json(folder / f"step-{decision.step}.json")
+    def _rule(self, *, steps: int, examples: int, sizes: FloatArray | None = None, lead: int = 1) -> AdaptiveRule:
+        return AdaptiveRule(self.names, self._prior, steps, examples, sizes=sizes, lead=lead, **self._settings)
 
-    def _rule(self, *, steps: int, examples: int) -> AdaptiveRule:
-        return AdaptiveRule(self.names, self._prior, steps, examples, sizes=self._sizes, **self._settings)
+    def _named(self, values: FloatArray) -> dict[str, float]:
+        return dict(zip(self.names, values.tolist(), strict=True))
 
 
-def _scaled(shares: Mapping[str, float], names: tuple[str, ...]) -> FloatArray:
+def _scaled(prior: Mapping[str, float] | None, names: tuple[str, ...]) -> FloatArray:
     """(n,) the prior's shares, adding up to 1; a task that it does not name has none."""
-    values = np.array([float(shares.get(name, 0.0)) for name in names])
+    if prior is None:
+        return np.full(len(names), 1.0 / max(len(names), 1))
+    unknown = [name for name in prior if name not in names]
+    if unknown:
+        raise InputError(f"prior: there is no data of a task {unknown[0]!r}; give its data too, or leave it out.")
+    values = np.array([float(prior.get(name, 0.0)) for name in names])
     if not np.all(np.isfinite(values)) or values.sum() <= 0.0:
         raise InputError("prior: expected finite shares, one for each task.")
     return np.asarray(values / values.sum())

@@ -5,6 +5,7 @@ the shares of what is left of the budget are those that make the expected losses
 looks at nothing but the windows of the run, so a run that was stopped and goes on decides as it would have.
 
     rule = AdaptiveRule(names, prior, steps=1_000, examples=32_000)
+    rule.start                          # shares until the first decision
     decision = rule(windows)            # None between the moments of decision
     decision.mixture.weights, decision.reason
 """
@@ -13,93 +14,50 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from taskpgm.checks import Bound, checked_bound, checked_names, checked_scalar, checked_targets
 from taskpgm.constraints import Constraint
+from taskpgm.decisions import Decision
+from taskpgm.drift import Drift
 from taskpgm.expected_curves import ExpectedCurves
-from taskpgm.loss_noise import LEAST_NOISE, training_noise
+from taskpgm.feasible import FeasibleSet
+from taskpgm.judge import FEASIBILITY_TOLERANCE
 from taskpgm.mixture import Mixture
 from taskpgm.mixture_ledger import Window
 from taskpgm.planning import plan_mixture
-from taskpgm.training_curves import bin_losses, fit_training_curves
-from taskpgm.types import FloatArray, InputError
+from taskpgm.replay import check_replay, shares_after
+from taskpgm.run_evidence import Evidence
+from taskpgm.types import FloatArray, InputError, readonly
 
 TAU = 0.1
 """Pull to the prior at the start of the run, in nats of loss; less of it as less of the budget is left."""
 WINDOWS = 120
 """About as many windows has a run: a dozen before the first decision."""
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What was decided after a step, and why.
-
-    mixture: the shares of the examples that are left, with certificate and evidence. followed is False where the prior
-    was taken instead; reason says why.
-    """
-
-    step: int
-    mixture: Mixture
-    followed: bool
-    reason: str
-
-    @property
-    def expected(self) -> dict[str, float]:
-        """By task, the loss expected at the end of the run under this mixture, nats per target token."""
-        return {name: float(row["loss"]) for name, row in self.mixture.details["plan"]["tasks"].items()}
-
-
-@dataclass(frozen=True, eq=False)
-class Evidence:
-    """What the windows up to a decision say: (T, n) examples, mean losses, measured target tokens."""
-
-    examples: FloatArray
-    losses: FloatArray
-    tokens: FloatArray
-
-    @classmethod
-    def of(cls, windows: Sequence[Window], losses_every: int) -> Evidence:
-        examples = np.array([window.examples for window in windows], dtype=np.float64)
-        losses = np.array([[np.nan if x is None else x for x in window.loss] for window in windows], dtype=np.float64)
-        tokens = np.array([window.target_tokens for window in windows], dtype=np.float64) / losses_every
-        known = np.isfinite(losses)
-        return cls(examples, np.where(known, losses, 0.0), np.where(known, tokens, 0.0))
-
-    @property
-    def seen(self) -> FloatArray:
-        """(n,) target tokens whose loss was measured."""
-        return np.asarray(self.tokens.sum(axis=0))
-
-    @property
-    def start(self) -> FloatArray:
-        """(n,) the first loss that was measured of each task."""
-        first = (self.tokens > 0.0).argmax(axis=0)
-        return np.asarray(np.maximum(self.losses[first, np.arange(self.losses.shape[1])], LEAST_NOISE))
-
-    def mean(self) -> FloatArray:
-        """(n,) mean losses of all of it, 0 where nothing was measured."""
-        return np.asarray((self.losses * self.tokens).sum(axis=0) / np.maximum(self.seen, 1.0))
-
-    def part(self, first: int, last: int) -> Evidence:
-        """The windows from `first` up to, and without, `last`."""
-        return Evidence(self.examples[first:last], self.losses[first:last], self.tokens[first:last])
+SLACK = 1.0
+"""Examples beyond an epoch cap: by so many draws may differ from shares, and no run must end for want of them."""
+PLANNED = "the plan for what is left of the budget"
 
 
 @dataclass(frozen=True, eq=False)
 class AdaptiveRule:
     """When to decide, and by which plan.
 
-    names: the tasks. prior: (n,) positive shares of the examples, until the first decision and what plans are pulled
-    to. steps, examples: of the whole run. first, last: shares of the run after which the first and the last decision
-    are taken; decisions: how many. target_weights: what losses count; equal where None. floor: least share of what is
-    left, in shares of the prior. tau: the pull to the prior, scaled by the share of the run that is left. sizes: (n,)
-    examples of each task. max_epochs: how often a task's data may be gone through in the whole run. upper,
-    constraints: on the shares of what is left. losses_every: in every so many steps losses were measured.
+    names: the tasks. prior: (n,) positive shares of the examples: the start, and what plans are pulled to. steps,
+    examples: of the whole run. first, last: shares of the run after which the first and the last decision are taken;
+    decisions: how many. target_weights: what losses count; equal where None. floor: least share of a task, in shares of
+    the prior; upper bounds and epoch caps come first. tau: the pull to the prior, scaled by the share of the run that
+    is left. sizes: (n,) examples of each task. max_epochs: how often a task's data may be gone through in the whole
+    run, to within an example. upper, constraints: on the shares of what is left, the prior's at the start too.
+    losses_every: in every so many steps losses are measured. lead: steps after a decision that are drawn by the shares
+    before it, at least one.
 
     Raises:
-        InputError: a task without a share in the prior, or decisions that do not fit into the run.
+        InputError: one task only, a task without a share in the prior, decisions that do not fit into the run, or
+            bounds and constraints that no mixture keeps.
     """
 
     names: tuple[str, ...]
@@ -109,17 +67,19 @@ class AdaptiveRule:
     first: float = 0.1
     last: float = 0.8
     decisions: int = 8
-    target_weights: FloatArray | Mapping[str, float] | None = None
+    target_weights: ArrayLike | Mapping[str, float] | None = None
     floor: float = 0.2
     tau: float = TAU
     sizes: FloatArray | None = None
     max_epochs: float | None = None
-    upper: Mapping[str, float] | float = 1.0
+    upper: Bound = 1.0
     constraints: tuple[Constraint, ...] = ()
     losses_every: int = 1
-    _curves: dict[int, ExpectedCurves] = field(default_factory=dict)
+    lead: int = 1
+    _known: dict[tuple[Window, ...], Decision | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        checked_names(self.names, len(self.names))
         if not 0.0 < self.first <= self.last < 1.0 or self.decisions < 1:
             raise InputError(
                 f"decisions: {self.decisions} from {self.first:g} to {self.last:g} of the run; expected at least one,"
@@ -127,106 +87,159 @@ class AdaptiveRule:
             )
         if not (np.isfinite(self.floor) and 0.0 <= self.floor <= 1.0):
             raise InputError(f"floor = {self.floor:g}: expected a number from 0 to 1, in shares of the prior.")
+        if self.max_epochs is not None and not (np.isfinite(self.max_epochs) and self.max_epochs > 0.0):
+            raise InputError(f"max_epochs = {self.max_epochs:g}: expected a positive number.")
+        checked_scalar(self.tau, "tau", 0.0)
         starved = [name for name, share in zip(self.names, self.prior, strict=True) if not share > 0.0]
         if starved:
             raise InputError(f"task {starved[0]!r} has no share in the prior: leave its data out, or give it one.")
+        self._targets, self._feasible  # noqa: B018  what no mixture keeps is said now, not in the middle of a run
+
+    # ----------------------------------------------------------------------------------------------------- the moments
 
     @property
     def every(self) -> int:
-        """Steps in a window."""
-        return max(1, self.steps // WINDOWS)
+        """Steps in a window: whole rounds of `losses_every`, so that losses were measured in all windows alike."""
+        return self.losses_every * max(1, self.steps // (WINDOWS * self.losses_every))
 
     @property
     def marks(self) -> tuple[int, ...]:
-        """How many windows are closed at each decision."""
+        """How many windows are closed at each decision; none where no step is left that it could change."""
         moments = np.linspace(self.first, self.last, self.decisions) * self.steps / self.every
-        return tuple(sorted({max(1, round(moment)) for moment in moments if moment < self.steps / self.every}))
+        counts = {max(1, round(moment)) for moment in moments.tolist()}
+        return tuple(sorted(count for count in counts if count * self.every + self.lead < self.steps))
+
+    # --------------------------------------------------------------------------------------------------- the decisions
+
+    @cached_property
+    def start(self) -> dict[str, float]:
+        """What the run begins with: the prior, or what is nearest to it of all that may be trained on."""
+        if self._feasible.violation(self.prior) <= FEASIBILITY_TOLERANCE:
+            return dict(zip(self.names, self.prior.tolist(), strict=True))
+        return dict(self._near_prior(np.zeros(len(self.names)), slack=0.0).weights)
 
     def __call__(self, windows: Sequence[Window]) -> Decision | None:
         """The decision after the last of the windows; None if that is no moment of decision, or a task is unseen."""
         if len(windows) not in self.marks:
             return None
-        evidence = Evidence.of(windows, self.losses_every)
+        seen = tuple(windows)
+        if seen not in self._known:
+            self._known[seen] = self._decide(seen)
+        return self._known[seen]
+
+    def history(self, windows: Sequence[Window]) -> tuple[Decision, ...]:
+        """All decisions up to the last of the windows, in their order."""
+        return tuple(each for count in self.marks if count <= len(windows) and (each := self(windows[:count])))
+
+    def replayed(self, windows: Sequence[Window]) -> tuple[Decision, ...]:
+        """The same, if these windows were drawn by them; an InputError if another rule began the run."""
+        found = self.history(windows)
+        check_replay(windows, self.start, found, every=self.every, lead=self.lead)
+        return found
+
+    def _decide(self, windows: tuple[Window, ...]) -> Decision | None:
+        evidence = Evidence.of(windows)
         if not evidence.seen.all():
             return None
-        reason = self.drift(evidence)
-        plan = self._plan(evidence, self._fit(evidence))
-        followed = reason is None
-        return Decision(windows[-1].last_step, plan, followed, reason or "the plan for what is left of the budget")
+        drift = self._drift(windows, evidence)
+        reason = None if drift is None else drift.reason()
+        curves, settled = evidence.curves(self.names, self.examples), self._settled(windows, evidence)
+        plan = self._plan(curves, settled) if reason is None else self._near_prior(settled)
+        told = {
+            "step": windows[-1].last_step,
+            "steps": self.steps,
+            "followed": reason is None,
+            "reason": reason or PLANNED,
+            "evidence": evidence.told(),
+            "drift": None if drift is None else {"forecast": drift.forecast, "staying": drift.staying},
+        }
+        return Decision(plan.with_details({"decision": told | self._foreseen(plan, curves, settled, evidence)}))
 
-    def shares(self, decision: Decision) -> dict[str, float]:
-        """The shares of the examples from a decision on."""
-        if decision.followed:
-            return dict(decision.mixture.weights)
-        return dict(zip(self.names, self.prior.tolist(), strict=True))
-
-    def drift(self, evidence: Evidence) -> str | None:
-        """Why the forecasts are not to be followed; None if they did no worse than taking losses to stay as they were.
-
-        What the decision before this one expected of the windows since then is held against what came, and so is the
-        last loss that it knew. What sampling alone explains is not held against the forecasts.
-        """
-        now, earlier = len(evidence.losses), [mark for mark in self.marks if mark < len(evidence.losses)]
-        known = evidence.part(0, earlier[-1]) if earlier else None
-        if known is None or not known.seen.all():
+    def _drift(self, windows: tuple[Window, ...], evidence: Evidence) -> Drift | None:
+        """How the forecasts of the decision before did; None where there was none, or nothing to forecast from."""
+        earlier = [count for count in self.marks if count < len(windows)]
+        before = Evidence.of(windows[: earlier[-1]]) if earlier else None
+        if before is None or not before.seen.all():
             return None
-        since = evidence.part(earlier[-1], now)
-        middle = known.examples.sum(axis=0) + 0.5 * since.examples.sum(axis=0)
-        came, forecast = since.mean(), self._fit(known).mean(middle)
-        means, counts = bin_losses(known.examples, known.losses, known.tokens)[1:]
-        latest = counts.shape[1] - 1 - (counts[:, ::-1] > 0.0).argmax(axis=1)
-        stayed = means[np.arange(len(means)), latest]
-        weights = np.where(since.seen > 0.0, self._targets(), 0.0)
-        allowed = training_noise(came[:, None], np.maximum(since.seen, 1.0)[:, None])[:, 0]
-        missed, missed_by_staying = (float(weights @ np.abs(guess - came)) for guess in (forecast, stayed))
-        if missed <= missed_by_staying + float(weights @ allowed):
-            return None
-        return (
-            f"forecasts missed the losses since the last decision by {missed:.3g} nats, and taking them to stay as they"
-            f" were by {missed_by_staying:.3g}: back to the prior"
-        )
+        curves = before.curves(self.names, self.examples)
+        return Drift.of(curves, before, evidence.part(earlier[-1]), self._targets)
 
+    def _settled(self, windows: tuple[Window, ...], evidence: Evidence) -> FloatArray:
+        """(n,) examples trained on, and those of the next steps, which no decision can change any more."""
+        now, settled = windows[-1].last_step, evidence.done
+        before = self.history(windows[:-1])
+        for step in range(now, now + self.lead):
+            shares = shares_after(step, self.start, before, self.lead)
+            settled = settled + self.examples / self.steps * np.array([shares[name] for name in self.names])
+        return settled
+
+    def _foreseen(
+        self, mixture: Mixture, curves: ExpectedCurves, settled: FloatArray, evidence: Evidence
+    ) -> dict[str, object]:
+        """The losses expected at the end under a mixture of what is left, as plain JSON values."""
+        weights = np.array([mixture.weights[name] for name in self.names])
+        at = settled + (self.examples - settled.sum()) * weights
+        losses, spread = curves.mean(at), curves.spread(at)
+        columns = {
+            "done": evidence.done.tolist(),
+            "exposure": at.tolist(),
+            "latest": evidence.latest.tolist(),
+            "expected": losses.tolist(),
+            "spread": spread.tolist(),
+        }
+        rows = zip(*columns.values(), strict=True)
+        tasks = {name: dict(zip(columns, row, strict=True)) for name, row in zip(self.names, rows, strict=True)}
+        mean_spread = float(np.linalg.norm(self._targets * spread))
+        return {"mean": float(self._targets @ losses), "mean_spread": mean_spread, "tasks": tasks}
+
+    # -------------------------------------------------------------------------------------------------------- planning
+
+    @cached_property
     def _targets(self) -> FloatArray:
         """(n,) target weights that add up to 1."""
-        n = len(self.names)
-        given = self.target_weights
-        if given is None:
-            return np.full(n, 1.0 / n)
-        values = np.array([given[name] for name in self.names] if isinstance(given, Mapping) else given, dtype=float)
-        return np.asarray(values / values.sum())
+        return checked_targets(self.target_weights, self.names)
 
-    def _fit(self, evidence: Evidence) -> ExpectedCurves:
-        """The curves of all tasks; fitted once for each moment of decision."""
-        moment = len(evidence.losses)
-        if moment not in self._curves:
-            binned = bin_losses(evidence.examples, evidence.losses, evidence.tokens)
-            curves = fit_training_curves(*binned, evidence.start, budget=float(self.examples), names=self.names)
-            self._curves[moment] = curves
-        return self._curves[moment]
+    @cached_property
+    def _feasible(self) -> FeasibleSet:
+        """Where mixtures of the whole run lie: every mixture in it, once begun, can be gone on with to the end."""
+        upper = np.array(checked_bound(self.upper, self.names, "upper", 1.0))
+        if self._caps is not None:
+            if self._caps.sum() < self.examples:
+                raise InputError(
+                    f"max_epochs = {self.max_epochs:g}: that is {self._caps.sum():.6g} examples of all tasks, and the"
+                    f" run takes {self.examples}; allow more epochs, or shorten the run."
+                )
+            upper = np.minimum(upper, self._caps / self.examples)
+        return FeasibleSet(self.names, np.minimum(self.floor * self.prior, upper), upper, self.constraints)
 
-    def _plan(self, evidence: Evidence, curves: ExpectedCurves) -> Mixture:
-        done = evidence.examples.sum(axis=0)
-        left = self.examples - float(done.sum())
-        exposures, losses, tokens = bin_losses(evidence.examples, evidence.losses, evidence.tokens)
-        capped = self.max_epochs is not None and self.sizes is not None
-        told: dict[str, Any] = {
-            "exposures": exposures.tolist(),
-            "losses": losses.tolist(),
-            "tokens": tokens.tolist(),
-            "start": evidence.start.tolist(),
-        }
+    @property
+    def _caps(self) -> FloatArray | None:
+        """(n,) examples of each task that the whole run may take, where epochs are limited."""
+        if self.max_epochs is None or self.sizes is None:
+            return None
+        return readonly(self.max_epochs * self.sizes, np.float64)
+
+    def _near_prior(self, settled: FloatArray, slack: float = SLACK) -> Mixture:
+        """The mixture of what is left with the least divergence from the prior: flat curves ask for no more."""
+        flat = ExpectedCurves(self.names, 1.0, 0.0, 0.0, 1.0, 1.0, 1.0)
+        return self._plan(flat, settled, tau=1.0, slack=slack)
+
+    def _plan(
+        self, curves: ExpectedCurves, settled: FloatArray, tau: float | None = None, slack: float = SLACK
+    ) -> Mixture:
+        left, caps = self.examples - float(settled.sum()), self._caps
+        sizes = None if caps is None else dict(zip(self.names, (caps + slack).tolist(), strict=True))
         return plan_mixture(
             curves,
-            done,
+            settled,
             left,
-            target_weights=self.target_weights,
-            tau=self.tau * left / self.examples,
+            target_weights=self._targets,
+            tau=self.tau * left / self.examples if tau is None else tau,
             prior=self.prior,
-            lower=self.floor * self.prior,
+            lower=self._feasible.lower,
             upper=self.upper,
-            sizes=dict(zip(self.names, map(float, self.sizes), strict=True)) if capped else None,  # type: ignore[arg-type]
-            epochs=self.max_epochs if capped else None,
+            sizes=sizes,
+            epochs=None if sizes is None else 1.0,
             constraints=self.constraints,
             unit="examples",
-            details={"evidence": told, "steps": self.steps},
         )

@@ -25,6 +25,7 @@ from taskpgm.step_plan import StepPlan
 from taskpgm.types import FloatArray, InputError, IntArray
 
 Decide: TypeAlias = Callable[[Sequence[Window]], Mapping[str, float] | None]
+HeldOut: TypeAlias = Callable[[int], Sequence[float | None] | None]
 
 
 class MixtureCallback(TrainerCallback, ExportableState):  # type: ignore[misc]
@@ -41,6 +42,7 @@ class MixtureCallback(TrainerCallback, ExportableState):  # type: ignore[misc]
         every: int,
         losses_every: int,
         shifted: bool,
+        held_out: HeldOut | None = None,
     ) -> None:
         """
         Args:
@@ -52,6 +54,8 @@ class MixtureCallback(TrainerCallback, ExportableState):  # type: ignore[misc]
             every: steps in a window. losses_every: measure losses that are not there for free in every so many
                 steps.
             shifted: whether the model's logits at a position predict the label of the next one.
+            held_out: gives the losses of held-out examples as the model is now, from how many windows are closed;
+                None where they are not asked for.
         """
         self.ledger = Ledger(drawing.names)
         self._first = drawing.state_dict()
@@ -59,6 +63,7 @@ class MixtureCallback(TrainerCallback, ExportableState):  # type: ignore[misc]
         self._loader: Drawing | None = None
         self._rows, self._lengths, self._wanted = rows, lengths, epoch
         self._decide, self._every, self._losses_every = decide, every, losses_every
+        self._held_out = held_out
         self._plan: StepPlan | None = None
         self._skip = 0
         self._step, self._micro_batch = 0, 0
@@ -142,8 +147,9 @@ class MixtureCallback(TrainerCallback, ExportableState):  # type: ignore[misc]
         self._consumed, self._after, self._step = self._after, None, state.global_step
         if self._decide is not None and self._step % self._every == 0:
             self._look_up()
-            self.ledger.close_window(self._step, self._consumed.shares)
-            shares = self._decide(self.ledger.windows)
+            held_out = None if self._held_out is None else self._held_out(len(self.ledger.windows) + 1)
+            self.ledger.close_window(self._step, self._consumed.shares, held_out)
+            shares = self._agreed(self._decide(self.ledger.windows))
             if shares is not None:
                 self._change(shares, self._consumed.position + self._plan.lead * self._plan.examples)
 
@@ -203,6 +209,17 @@ class MixtureCallback(TrainerCallback, ExportableState):  # type: ignore[misc]
         if self._hook is not None:
             self._hook.remove()
             self._hook = None
+
+    def _agreed(self, shares: Mapping[str, float] | None) -> Mapping[str, float] | None:
+        """The first process's decision: machines of other makes may differ in a last digit, and no draw must."""
+        assert self._plan is not None
+        names = self.ledger.names
+        if self._plan.world_size == 1 or (shares is not None and set(shares) != set(names)):
+            return shares  # the drawing says what is wrong with them
+        told = [np.nan] * len(names) if shares is None else [float(shares[name]) for name in names]
+        values = torch.tensor(told, dtype=torch.float64).to(self._pending)
+        torch.distributed.broadcast(values, 0)
+        return None if bool(values.isnan().any()) else dict(zip(names, values.tolist(), strict=True))
 
     def _change(self, shares: Mapping[str, float], at: int) -> None:
         self._consumed.set_shares(shares, at)

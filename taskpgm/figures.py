@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from taskpgm.arrangement import strongest_pairs
-from taskpgm.plots import SUFFIXES, plot_label, save_figure, trade_off_figure
+from taskpgm.pictures import SUFFIXES, plot_label, save_figure
+from taskpgm.plots import trade_off_figure
 from taskpgm.portrait import Portrait
 from taskpgm.report_charts import curves, edges_each
 from taskpgm.types import FloatArray, InputError

@@ -10,7 +10,7 @@ For example:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -89,6 +89,10 @@ class Mixture:
             sizes,
             details or {},
         )
+
+    def with_details(self, more: Mapping[str, Any]) -> Mixture:
+        """The same mixture with more told about what it rests on."""
+        return replace(self, details={**self.details, **more})
 
     # ------------------------------------------------------------------------------------------------------- amounts
 

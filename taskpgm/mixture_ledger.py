@@ -8,7 +8,7 @@ ledger.close_window(step, shares)   # a Window, for whoever decides on other wei
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
@@ -28,8 +28,9 @@ class Window:
     """What a stretch of a training run saw of each task.
 
     names: the tasks, sorted. first_step, last_step: of the stretch, counted from 1. shares: (n,) of the examples, those
-    in force at its end. examples, tokens, target_tokens: (n,) trained on. loss: (n,) mean training loss in nats per
-    target token, None for a task of which none was measured.
+    in force at its end. examples, tokens, target_tokens: (n,) trained on. measured: (n,) target tokens whose training
+    loss was measured. loss: (n,) their mean in nats, None for a task of which none was measured. held_out: (n,) the
+    same of held-out examples at its end, where they were looked at.
     """
 
     names: tuple[str, ...]
@@ -39,7 +40,9 @@ class Window:
     examples: tuple[int, ...]
     tokens: tuple[int, ...]
     target_tokens: tuple[int, ...]
+    measured: tuple[int, ...]
     loss: tuple[float | None, ...]
+    held_out: tuple[float | None, ...] | None = None
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Json]) -> Window:
@@ -48,6 +51,7 @@ class Window:
         Raises:
             KeyError, TypeError: something is missing, or not of its kind.
         """
+        held_out = value["held_out"]
         return cls(
             tuple(value["names"]),
             int(value["first_step"]),
@@ -56,7 +60,9 @@ class Window:
             tuple(value["examples"]),
             tuple(value["tokens"]),
             tuple(value["target_tokens"]),
+            tuple(value["measured"]),
             tuple(value["loss"]),
+            None if held_out is None else tuple(held_out),
         )
 
 
@@ -96,10 +102,13 @@ class Ledger:
         self._logged = self.sums
         return figures
 
-    def close_window(self, step: int, shares: FloatArray) -> Window:
-        """What was seen since the last window was closed, or since the run began."""
+    def close_window(self, step: int, shares: FloatArray, held_out: Sequence[float | None] | None = None) -> Window:
+        """What was seen since the last window was closed, or since the run began.
+
+        held_out: (n,) losses of held-out examples after this step, where they were looked at.
+        """
         part = self.sums - self._closed
-        examples, tokens, target_tokens = (tuple(np.rint(part[:, i]).astype(int).tolist()) for i in range(3))
+        examples, tokens, target_tokens, measured = (tuple(np.rint(part[:, i]).astype(int).tolist()) for i in range(4))
         loss = _losses(part)
         window = Window(
             self.names,
@@ -109,7 +118,9 @@ class Ledger:
             examples,
             tokens,
             target_tokens,
+            measured,
             tuple(None if np.isnan(value) else float(value) for value in loss),
+            None if held_out is None else tuple(held_out),
         )
         self.windows, self._closed, self._step = (*self.windows, window), self.sums, step
         return window

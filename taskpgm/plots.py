@@ -6,9 +6,7 @@ trade_off_figure(trade_off(network), chosen=solution).savefig("path.png")
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,15 +17,13 @@ from taskpgm.choice import Path as Trail
 from taskpgm.comparison import Row
 from taskpgm.exact_path import TradeOff
 from taskpgm.judge import ENERGY_TOLERANCE
+from taskpgm.pictures import check_ending, plot_label, save_figure
 from taskpgm.types import FloatArray, InputError, Status
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LABEL = 26  # letters of a name that a picture has room for
-MISSING_GLYPH = "\u25a1"
-SUFFIXES = (".png", ".svg", ".pdf")
 LEAST_GAP = 1e-9  # what is proved is drawn here on logarithmic axes
 SHOWN = 16  # tasks with a colour of their own in the picture of a path
 SAMPLES = 400
@@ -52,37 +48,6 @@ def save_trade_off(path: Path, trade_offs: Trail, chosen: ArrayLike | None = Non
     """
     check_ending(path)
     save_figure(trade_off_figure(trade_offs, chosen, beta), path)
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure whole or not at all, in the format that its ending names."""
-    from taskpgm.storage import write_atomic
-
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=path.suffix.lower()[1:], dpi=150)
-    write_atomic(path, buffer.getvalue())
-
-
-def check_ending(path: Path) -> None:
-    """Raise an InputError, before any work is done, if the file's name does not say PNG, SVG or PDF."""
-    if path.suffix.lower() not in SUFFIXES:
-        raise InputError(f"{path}: plots are written as {', '.join(SUFFIXES)}.")
-
-
-def plot_label(name: str, most: int = LABEL) -> str:
-    """A name as a picture can show it: one line, not long, no mathematics, a box for what the font does not have."""
-    letters = (
-        "".join(letter if _has_glyph(letter) else MISSING_GLYPH for letter in " ".join(name.split())) or MISSING_GLYPH
-    )
-    short = letters if len(letters) <= most else letters[: most - 1] + "\u2026"
-    return (" " if short.startswith("_") else "") + short.replace("$", r"\$")  # matplotlib leaves _x out of legends
-
-
-@cache
-def _has_glyph(letter: str) -> bool:
-    from matplotlib.font_manager import FontProperties, findfont, get_font
-
-    return bool(get_font(findfont(FontProperties())).get_char_index(ord(letter)))
 
 
 def comparison_figure(rows: Sequence[Row]) -> Figure:

@@ -12,24 +12,24 @@ and its checkpoints hold where the sequence of draws stands.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
-from torch.utils.data import ConcatDataset, Sampler
+from torch.utils.data import Sampler
 
 from taskpgm.callback import Decide, MixtureCallback
 from taskpgm.drawing import Drawing
+from taskpgm.held_out import held_out_losses
+from taskpgm.joint_data import joined, rows_of
 from taskpgm.mixture import Mixture
 from taskpgm.mixture_ledger import UNIT_NAMES, Window
 from taskpgm.sampler import shares_of_examples
 from taskpgm.step_plan import StepPlan
 from taskpgm.types import FloatArray, InputError, IntArray
-
-COLUMN = "taskpgm_task"
-"""The column of the joint data set that says which task a row is of, as an index into the sorted names."""
 
 
 class TrainingMixture:
@@ -46,6 +46,7 @@ class TrainingMixture:
         seed: int = 0,
         examples_per_epoch: int | None = None,
         losses_every: int = 4,
+        held_out: Mapping[str, Any] | None = None,
     ) -> None:
         """
         Args:
@@ -57,6 +58,7 @@ class TrainingMixture:
                 given. The draws go on across epochs: a task's data begins anew when all of it was drawn.
             losses_every: measure the training loss of each task in every so many steps, from the first on: it takes
                 another pass over the logits. TRL's output layer gives losses for nothing: there, in every step.
+            held_out: by task name, examples that are never drawn, in data sets as the others; see `attach`.
 
         Raises:
             InputError: weights and data that do not fit together.
@@ -66,11 +68,28 @@ class TrainingMixture:
         self.names = tuple(sorted(datasets))
         self._weights, self._seed, self._epoch = weights, seed, examples_per_epoch
         self._losses_every = losses_every
-        self._sizes = {name: len(datasets[name]) for name in self.names}
-        self._drawing(self._sizes)
-        self.dataset: Any = _joined(self.names, datasets)
+        self._drawing({name: len(datasets[name]) for name in self.names})
+        probes = {} if held_out is None else held_out
+        odd = sorted(set(probes) ^ set(self.names)) if probes else []
+        if odd:
+            raise InputError(f"held_out: expected held-out data of every task and no other; see task {odd[0]!r}.")
+        self._parts = [len(part[name]) for part in (datasets, probes) for name in sorted(part)]
+        self.dataset: Any = joined(datasets, probes)
 
-    def attach(self, trainer: Any, *, decide: Decide | None = None, decide_every: int = 50) -> MixtureCallback:
+    def with_weights(self, weights: Mixture | Mapping[str, float]) -> TrainingMixture:
+        """The same data set, drawn by other weights."""
+        other = copy(self)
+        other._weights = weights
+        return other
+
+    def attach(
+        self,
+        trainer: Any,
+        *,
+        decide: Decide | None = None,
+        decide_every: int = 50,
+        look_at: Collection[int] = (),
+    ) -> MixtureCallback:
         """Make a trainer draw, log and save by this mixture. Call it once, after the trainer was made.
 
         Args:
@@ -79,6 +98,7 @@ class TrainingMixture:
                 training loss of each task), gives the weights from then on, in the unit of `weights`, or None to leave
                 them. It must depend on nothing else, so that a run that was stopped goes on as it would have. They
                 are in force as soon as the loader has not drawn by the old ones already, a few steps later.
+            look_at: at the end of which windows, counted from 1, the held-out losses are measured.
 
         Raises:
             InputError: a trainer or setting that the mixture cannot work with, and what to change.
@@ -86,28 +106,41 @@ class TrainingMixture:
         if decide_every < 1:
             raise InputError("decide_every counts from 1.")
         _check_settings(trainer)
-        rows = self._rows(trainer.train_dataset)
-        config = getattr(trainer.model, "config", None)
+        count, rows = len(self.names), self._rows(trainer.train_dataset)
+        shifted = not getattr(getattr(trainer.model, "config", None), "is_encoder_decoder", False)
+
+        def looked(windows: int) -> tuple[float | None, ...] | None:
+            return held_out_losses(trainer, rows[count:], shifted) if windows in look_at else None
+
         callback = MixtureCallback(
-            self._drawing({name: len(found) for name, found in zip(self.names, rows, strict=True)}),
-            rows,
+            self._drawing({name: len(found) for name, found in zip(self.names, rows[:count], strict=True)}),
+            rows[:count],
             lengths=self._lengths(),
             epoch=self._epoch,
             decide=None if decide is None else partial(self._decided, decide),
             every=decide_every,
             losses_every=self._losses_every,
-            shifted=not getattr(config, "is_encoder_decoder", False),
+            shifted=shifted,
+            held_out=looked if rows[count:] else None,
         )
         _connect(trainer, callback)
         return callback
 
-    def steps(self, trainer: Any) -> tuple[int, int]:
-        """(steps of the optimiser in the trainer's whole run, examples in each of them)."""
+    def step_plan(self, trainer: Any) -> StepPlan:
+        """How the trainer makes its steps."""
+        return _step_plan(trainer)
+
+    def sizes(self, trainer: Any) -> list[int]:
+        """Examples of each task that are left in the trainer's data."""
+        return [len(rows) for rows in self._rows(trainer.train_dataset)[: len(self.names)]]
+
+    def steps(self, trainer: Any) -> int:
+        """Steps of the optimiser in the trainer's whole run."""
         plan, arguments = _step_plan(trainer), trainer.args
         if arguments.max_steps > 0:
-            return int(arguments.max_steps), plan.examples
-        wanted = sum(map(len, self._rows(trainer.train_dataset))) if self._epoch is None else self._epoch
-        return math.ceil(arguments.num_train_epochs * (plan.epoch(wanted) // plan.examples)), plan.examples
+            return int(arguments.max_steps)
+        wanted = sum(self.sizes(trainer)) if self._epoch is None else self._epoch
+        return math.ceil(float(arguments.num_train_epochs) * (plan.epoch(wanted) // plan.examples))
 
     def _drawing(self, sizes: Mapping[str, int]) -> Drawing:
         return Drawing(sizes, shares_of_examples(self._weights), self._seed)
@@ -120,17 +153,8 @@ class TrainingMixture:
         return replace(self._weights, weights=weights).shares("examples")
 
     def _rows(self, data: Any) -> list[IntArray]:
-        """For each task, where its examples are in the trainer's data, which may have lost some of them."""
-        if data is self.dataset and isinstance(data, ConcatDataset):
-            ends = np.cumsum([self._sizes[name] for name in self.names])
-            return [np.arange(end - self._sizes[name], end) for name, end in zip(self.names, ends, strict=True)]
-        if COLUMN not in (getattr(data, "column_names", None) or ()):
-            raise InputError(
-                f"the trainer's training data has no column {COLUMN!r}: give it train_dataset=mix.dataset, keep the"
-                " column where you change the data, and switch packing off, which joins examples of several tasks."
-            )
-        task = np.asarray(data.with_format("numpy")[COLUMN][:], dtype=np.int64)
-        return [np.flatnonzero(task == i) for i in range(len(self.names))]
+        """Where the examples of each task are in the trainer's data, then those that are held out of each."""
+        return rows_of(data, self.dataset, self._parts)
 
     def _lengths(self) -> FloatArray | None:
         """(n, 3) mean length of an example in each unit, where the mixture knows it of all tasks."""
@@ -139,35 +163,6 @@ class TrainingMixture:
             return None
         amounts = np.array([[getattr(sizes[name], unit) for unit in UNIT_NAMES] for name in self.names], dtype=float)
         return np.asarray(amounts / np.maximum(amounts[:, :1], 1.0))
-
-
-def _joined(names: tuple[str, ...], datasets: Mapping[str, Any]) -> Any:
-    """The data of all tasks, one after the other; Hugging Face data sets get a column with the index of the task."""
-    from datasets import Dataset, concatenate_datasets
-
-    hugging_face = [name for name in names if isinstance(datasets[name], Dataset)]
-    if not hugging_face:
-        return ConcatDataset([datasets[name] for name in names])
-    if len(hugging_face) < len(names):
-        other = next(name for name in names if name not in hugging_face)
-        raise InputError(
-            f"data of task {other!r} is no datasets.Dataset, as that of {hugging_face[0]!r} is; use one kind."
-        )
-    parts = []
-    for index, name in enumerate(names):
-        data = datasets[name]
-        if data.column_names != datasets[names[0]].column_names:
-            raise InputError(
-                f"data of task {name!r} has columns {data.column_names}, that of {names[0]!r}"
-                f" {datasets[names[0]].column_names}; give all tasks the same columns."
-            )
-        if COLUMN in data.column_names:
-            raise InputError(f"data of task {name!r} has a column {COLUMN!r} already; remove it.")
-        parts.append(data.add_column(COLUMN, np.full(len(data), index)))
-    try:
-        return concatenate_datasets(parts)
-    except ValueError as error:
-        raise InputError(f"the tasks' data sets cannot be joined: {str(error).splitlines()[0]}") from error
 
 
 def _check_settings(trainer: Any) -> None:

@@ -58,7 +58,7 @@ def test_padded_batches_are_summed_by_task(seed: int, rows: int, count: int, shi
     virtual = torch.zeros(rows, 2, VOCABULARY)  # what a learned prompt puts in front
     scores = padded(logits, 0.0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batch_losses, "CHUNK", chunk)
+        patch.setattr(batch_losses, "CPU_CHUNK", chunk)
         for outputs in ({"logits": scores}, (torch.tensor(0.0), scores), {"logits": torch.cat([virtual, scores], 1)}):
             measured = batch.losses(outputs)
             assert measured is not None

@@ -1,4 +1,4 @@
-"""The pages in notebooks/ and the rendered docstrings: what they name is there, and settings shown in them are taken."""
+"""The pages in notebooks/ and the rendered docstrings: what they name is there, and settings in them are taken."""
 
 from __future__ import annotations
 

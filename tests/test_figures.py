@@ -12,7 +12,8 @@ from told_mixtures import HOSTILE, told_mixture
 
 from taskpgm.exact_path import trade_off
 from taskpgm.figures import curves_figure, heat_figure, map_figure, mixture_figure, save_figures
-from taskpgm.plots import MISSING_GLYPH, plot_label, trade_off_figure
+from taskpgm.pictures import MISSING_GLYPH, plot_label
+from taskpgm.plots import trade_off_figure
 from taskpgm.portrait import Portrait
 from taskpgm.types import InputError
 

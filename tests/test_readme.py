@@ -14,12 +14,18 @@ import pytest
 import yaml
 from tiny import save_model
 
+import taskpgm as tp
 from taskpgm import cli
 from taskpgm.config import RunConfig, load_config
 from taskpgm.exporters import EXPORTERS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+pytestmark = [
+    # TRL's settings set what transformers renamed; what transformers' loader says where there is no GPU
+    pytest.mark.filterwarnings("ignore:`gradient_checkpointing`:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:'pin_memory':UserWarning"),
+]
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ message.role }}: {{ message.content }} {% endfor %}"
     "{% if add_generation_prompt %}assistant: {% endif %}"
@@ -62,6 +68,19 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def typed(workplace: Path) -> dict[str, object]:
+    """The names that a reader has who typed the snippets, one after the other."""
+    snippets = blocks("python")
+    assert len(snippets) == 7
+    names: dict[str, object] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(workplace)
+        for snippet in snippets:
+            exec(compile(snippet, "README.md", "exec"), names)
+    return names
+
+
 def test_the_configuration_shown_is_the_default(workplace: Path) -> None:
     shown = load_config(workplace / "run.yaml").model_dump(mode="json", exclude={"tasks", "model"})
     least = RunConfig.model_validate({"tasks": ["a", "b"], "model": {"name": "m"}})
@@ -71,13 +90,13 @@ def test_the_configuration_shown_is_the_default(workplace: Path) -> None:
 
 
 def test_every_taskpgm_command_works(
-    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    workplace: Path, typed: dict[str, object], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In this process, where everything heavy is loaded already; test_cli runs the program as its own."""
     monkeypatch.chdir(workplace)
     commands = [line.split() for line in shell_commands() if line.startswith("taskpgm ")]
     expected = ["run", "verify", "report", "report", "evaluate", *["export"] * 4, "solve", "verify", "solve", "compare"]
-    assert [command[1] for command in commands] == expected
+    assert [command[1] for command in commands] == [*expected, "decisions"]
     for command in commands:
         monkeypatch.setattr(sys, "argv", command)
         with pytest.raises(SystemExit) as ended:
@@ -94,17 +113,11 @@ def test_the_table_of_trainers_names_every_exporter() -> None:
     assert sorted(named) == sorted(exporter.name for exporter in EXPORTERS)
 
 
-@pytest.mark.filterwarnings(
-    "ignore:`gradient_checkpointing`:FutureWarning"
-)  # TRL's settings set what transformers renamed
-@pytest.mark.filterwarnings("ignore:'pin_memory':UserWarning")  # what transformers' loader says where there is no GPU
-def test_every_snippet_runs(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(workplace)
-    snippets = blocks("python")
-    assert len(snippets) == 6
-    names: dict[str, object] = {}  # as a reader who types one after the other
-    for snippet in snippets:
-        exec(compile(snippet, "README.md", "exec"), names)
+def test_every_snippet_runs(typed: dict[str, object]) -> None:
+    """Typing them is what the fixture does."""
+    mix = typed["mix"]
+    assert isinstance(mix, tp.AdaptiveMixture)
+    assert [each.step for each in mix.decisions] == [4, 8, 12, 16, 20, 24, 28, 32]
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from tiny import OPERATIONS, save_model
 
 import taskpgm as tp
 from taskpgm.drawing import Drawing
-from taskpgm.training_mixture import COLUMN
+from taskpgm.joint_data import COLUMN
 
 trl = pytest.importorskip("trl", reason="TRL is not installed: pip install 'trl>=1.8'")
 
@@ -141,6 +141,26 @@ def test_batches_without_padding_and_adapters_are_seen_through(model: Path, tmp_
     assert sums[1] == sums[0]
     for name in SHARES:
         assert logs[2][f"mixture/loss/{name}"] == pytest.approx(logs[0][f"mixture/loss/{name}"], rel=1e-4)
+
+
+def test_held_out_texts_are_prepared_by_the_trainer_and_looked_at(model: Path, tmp_path: Path) -> None:
+    """Padding, which the collator decides on, makes no difference."""
+    told = []
+    for settings in ({}, {"padding_free": True, "max_length": None}):
+        held_out = {name: data.select(range(6, 10)) for name, data in texts().items()}
+        training = {name: data.select(range(6)) for name, data in texts().items()}
+        mix = tp.AdaptiveMixture(training, seed=1, held_out=held_out, losses_every=1)
+        trainer = make(model, tmp_path, mix, max_steps=10, save_steps=100, **settings)
+        seen: list[str] = []
+        mix.attach(trainer)
+        prompts_seen(trainer, seen)
+        trainer.train()
+        assert len(mix.decisions) == 7
+        assert not {row["prompt"] for data in held_out.values() for row in data} & {text[:9] for text in seen}
+        first = mix.decisions[0].mixture.details["decision"]
+        told.append(first["evidence"]["held_out"])
+    assert all(3.0 < value < 6.0 for value in told[0])
+    assert told[1] == pytest.approx(told[0], rel=1e-4)
 
 
 def test_examples_that_the_trainer_drops_are_not_drawn(model: Path, tmp_path: Path) -> None:

@@ -21,9 +21,10 @@ from transformers import AutoModelForCausalLM, TrainerCallback
 
 import taskpgm as tp
 from taskpgm.drawing import Drawing
+from taskpgm.joint_data import COLUMN
 from taskpgm.mixture_ledger import Window
 from taskpgm.step_plan import StepPlan
-from taskpgm.training_mixture import COLUMN, _check_settings
+from taskpgm.training_mixture import _check_settings
 from taskpgm.types import TaskSize
 
 NAMES = sorted(SIZES)

@@ -48,7 +48,8 @@ def compare(
     """Every inference method on the same discrete networks, each answer judged; JSON is one line per method."""
     from taskpgm.comparison import compare as compare_methods
     from taskpgm.inference import METHODS
-    from taskpgm.plots import check_ending, save_comparison
+    from taskpgm.pictures import check_ending
+    from taskpgm.plots import save_comparison
     from taskpgm.problems import discrete_problems, load_model
     from taskpgm.progress import terminal_progress
     from taskpgm.terminal import print_comparison

@@ -57,7 +57,8 @@ def solve(
     from taskpgm.choice import Rule, apply_rule, path_of
     from taskpgm.indefinite import Treatment
     from taskpgm.mixture import Mixture
-    from taskpgm.plots import check_ending, save_trade_off
+    from taskpgm.pictures import check_ending
+    from taskpgm.plots import save_trade_off
     from taskpgm.shadow_prices import prices
 
     if plot_path is not None:
