@@ -52,6 +52,49 @@ def summary(arguments: argparse.Namespace) -> None:
     write_atomic(arguments.to, (canonical_json(found) + "\n").encode())
 
 
+EVIDENCE: dict[str, tuple[str, int | None, bool | None, str]] = {
+    "uniform-even": ("order", None, None, "inside"),
+    "adaptive-families": ("adaptive", None, None, "inside"),
+    "adaptive-families-once": ("pilot", None, None, "inside"),
+    "coverage-families-experts-12": ("experts", 12, True, "ablations"),
+    "coverage-families-experts-25": ("experts", 25, True, "ablations"),
+    "coverage-families-experts-50": ("experts", 50, True, "ablations"),
+    "coverage-families": ("experts", 100, True, "ablations"),
+    "coverage-families-no-graph": ("experts", 100, False, "ablations"),
+}
+"""By mixture of the study: which evidence it is of, of how many steps of experts, with the graph or not; the record."""
+
+
+def gains(arguments: argparse.Namespace) -> None:
+    """What `taskpgm plan --evidence` knows of the study: by evidence, suite and budget, the difference to uniform.
+
+    A record that is not in the folder is left out: what it would hold was not measured.
+    """
+    from taskpgm.paired import views
+
+    found = []
+    for record in ("ablations", "inside"):
+        path = arguments.folder / f"{record}.jsonl"
+        records = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+        for suite, steps in sorted({(each["suite"], run["steps"]) for each in records for run in each["runs"]}):
+            own = [each for each in records if each["suite"] == suite]
+            losses, view = by_mixture(own, steps, "losses"), views(own[0]["names"], own[0]["families"])[0]
+            for name, (kind, expert_steps, graph, source) in EVIDENCE.items():
+                if source == record and name in losses:
+                    change = (losses[name] - losses["uniform"]) @ view.weights
+                    change = change[np.isfinite(change)]
+                    found.append(
+                        {
+                            **{"kind": kind, "expert_steps": expert_steps, "graph": graph, "mixture": name},
+                            **{"suite": suite, "steps": steps, "record": record, "seeds": len(change)},
+                            "mean": float(change.mean()) if len(change) else None,
+                            "interval": alone(losses, name, view),
+                        }
+                    )
+    found = [row for row in found if row["seeds"]]  # a budget that this mixture was not run at
+    write_atomic(arguments.to, (canonical_json(found) + "\n").encode())
+
+
 SHOWN = {
     "coverage-families": "coverage energy (the default)",
     "pairwise-careful": "pairwise energy",

@@ -8,9 +8,10 @@ from __future__ import annotations
 from taskpgm.commands.comparing import compare
 from taskpgm.commands.evaluating import evaluate
 from taskpgm.commands.exporting import export
+from taskpgm.commands.planning import plan
 from taskpgm.commands.reporting import report
 from taskpgm.commands.running import demo, run
 from taskpgm.commands.solving import solve
 from taskpgm.commands.verifying import verify
 
-COMMANDS = (demo, run, solve, compare, evaluate, verify, export, report)
+COMMANDS = (demo, plan, run, solve, compare, evaluate, verify, export, report)
