@@ -1,6 +1,6 @@
 """What training and reading a model cost: operations, memory and bytes on disk. Arithmetic alone; nothing is loaded.
 
-    shape = ModelShape(layers=24, width=896, attention=896, inner=4864, gated=True, vocabulary=151936, ...)
+    shape = ModelShape(layers=24, width=896, attention=896, inner=4864, inner_kept=4, vocabulary=151936, ...)
     work = training_work(lengths, batch_size=32)        # lengths: tokens of each example, in the order of the run
     training_flops(shape, work), training_bytes(shape, work, "bfloat16")
 
@@ -29,16 +29,16 @@ class ModelShape:
     """What the arithmetic needs to know of a model.
 
     layers: how many. width: of the hidden states. attention: heads times their width. inner: of the feed-forward part,
-    for one token. gated: whether that part multiplies two branches. vocabulary: rows of the output layer. parameters:
-    all of them. active: parameters of the layers' matrices that one token meets. adapter: parameters of the low-rank
-    adapters that are trained instead of all, 0 without.
+    for one token. inner_kept: how many values of that width the backward pass needs. vocabulary: rows of the output
+    layer. parameters: all of them. active: parameters of the layers' matrices that one token meets. adapter: parameters
+    of the low-rank adapters that are trained instead of all, 0 without.
     """
 
     layers: int
     width: int
     attention: int
     inner: int
-    gated: bool
+    inner_kept: int
     vocabulary: int
     parameters: int
     active: int
@@ -148,14 +148,14 @@ def activation_bytes(shape: ModelShape, positions: float, outputs: float, precis
 
     A position keeps in each layer, without dropout and with attention that keeps no scores: two norms (their input and
     its normalised form in float32, their output), query, key, value and the attended values in two layouts, and the
-    feed-forward part's inner values before and after the activation, twice as many where it is gated. Theirs are 34
+    feed-forward part's inner values before and after the activation, of both branches where it is gated. Theirs are 34
     bytes times d where inner = 4 d at 2 bytes each: 2 of them are dropout masks, and their norms and attended values
     are kept once. The output layer keeps its logits, their logarithmic softmax and its gradient, in float32, and in
     bfloat16 the cast copies as well. Peaks measured on a processor are a tenth lower: gradients come as activations go.
     """
     size = WIDTHS[precision]
     norms = 4 * shape.width * FLOAT + 2 * shape.width * size
-    products = (5 * shape.attention + (4 if shape.gated else 2) * shape.inner) * size
+    products = (5 * shape.attention + shape.inner_kept * shape.inner) * size
     logits = 3 * FLOAT + (2 * size if precision == "bfloat16" else 0)
     return positions * shape.layers * (norms + products) + outputs * shape.vocabulary * logits
 

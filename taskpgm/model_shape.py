@@ -27,6 +27,7 @@ Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 INDEX_FILE = "model.safetensors.index.json"
 OUTER = re.compile(r"(^|\.)(embed\w*|wte|wpe|\w*embeddings?|lm_head|output_embed\w*)\.weight$")
 BUFFERS = re.compile(r"\.(attn\.bias|attn\.masked_bias|inv_freq)$")  # in old files, and no parameters
+WRITTEN_OUT = ("gelu_new", "gelu_fast", "quick_gelu")  # in Python, step by step: GPT-2's is
 ROUTED = re.compile(r"\.experts\.")
 
 
@@ -46,7 +47,7 @@ def read_shape(folder: Path, lora: LoraSettings | None = None) -> ModelShape:
         width=width,
         attention=heads * int(getattr(config, "head_dim", None) or width // heads),
         inner=_inner(config, width),
-        gated=any("gate_proj" in name or "gate_up_proj" in name or ".w3." in name for name in shapes),
+        inner_kept=_inner_kept(config, shapes),
         vocabulary=int(_setting(config, folder, "vocab_size")),
         parameters=sum(map(math.prod, shapes.values())),
         active=round(sum(math.prod(shape) * (routed if ROUTED.search(n) else 1.0) for n, shape in _matrices(shapes))),
@@ -122,6 +123,13 @@ def _inner(config: Any, width: int) -> int:
     names = ("moe_intermediate_size", "intermediate_size", "n_inner", "ffn_dim")
     inner = next((value for name in names if (value := getattr(config, name, None))), 4 * width)
     return int(inner) * int(getattr(config, "num_experts_per_tok", None) or 1)
+
+
+def _inner_kept(config: Any, shapes: Shapes) -> int:
+    """Before and after the activation; of both branches and their product; and what a written-out one keeps besides."""
+    gated = any("gate_proj" in name or "gate_up_proj" in name or ".w3." in name for name in shapes)
+    activation = getattr(config, "hidden_act", None) or getattr(config, "activation_function", None)
+    return (4 if gated else 2) + (3 if activation in WRITTEN_OUT else 0)
 
 
 def _share_of_experts(config: Any) -> float:

@@ -18,17 +18,20 @@ UNMEASURED = "not measured"
 
 def print_plan(plan: RunPlan) -> None:
     """The table of stages, what it assumes, what the evidence costs, and warnings."""
+    from taskpgm.run_costs import STEP_OVERHEAD
+
     costing, device = plan.costing, plan.costing.hardware
     shape, training = costing.shape, costing.config.training
     _print_table("What it will cost", STAGE_COLUMNS, [_cells(stage) for stage in plan.stages])
     adapters = f", of which adapters train {shape.adapter:,}" if shape.adapter else ""
     print(f"Model: {shape.parameters:,} parameters{adapters}; {training.precision}.")
-    rates = ", ".join(f"{rate / 1e12:.3g}e12 FLOP/s in {precision}" for precision, rate in device.rates.items())
+    rates = ", ".join(f"{rate / 1e12:.3g} TFLOP/s in {precision}" for precision, rate in device.rates.items())
     count = f"{costing.devices} x " if costing.devices > 1 else ""
     print(f"Hardware: {count}{device.name}, {rates}, {device.memory / 1e9:.3g} GB ({device.source}).")
+    scaling = " and perfect scaling over devices" if costing.devices > 1 else ""
     print(
-        f"Time assumes {costing.utilisation:.0%} of that peak (--utilisation), 10 ms of overhead a batch"
-        f"{' and perfect scaling over devices' if costing.devices > 1 else ''}; solving for the mixture is not counted."
+        f"Time assumes {costing.utilisation:.0%} of that peak (--utilisation), {1e3 * STEP_OVERHEAD:g} ms of overhead a"
+        f" batch{scaling}; solving for the mixture is not counted."
     )
     steps = costing.final_settings.steps
     runs = "run" if costing.seeds == 1 else "runs"

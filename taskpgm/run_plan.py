@@ -56,7 +56,12 @@ class RunPlan:
     def remarks(self) -> tuple[str, ...]:
         """What is worth knowing and no danger."""
         found = self._evaluation
-        return (*self.notes, *([f"No evaluation: {found}"] if isinstance(found, str) else []))
+        begun = [f"{self.out} holds experts already; what need not be done again is not subtracted."]
+        return (
+            *self.notes,
+            *(begun if (self.out / "experts").is_dir() else []),
+            *([f"No evaluation: {found}"] if isinstance(found, str) else []),
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -110,9 +115,8 @@ class RunPlan:
         if training.lora is None:
             lora = training.model_copy(update={"lora": LoraSettings()})
             tried.append(("training: {lora: {rank: 16}}", lora))
-            if self.costing.hardware.card:
-                tried.append(("the same with precision: bfloat16", lora.model_copy(update={"precision": "bfloat16"})))
-        if training.precision == "float32" and self.costing.hardware.card:
+            tried.append(("the same with precision: bfloat16", lora.model_copy(update={"precision": "bfloat16"})))
+        if training.precision == "float32":
             tried.append(("precision: bfloat16", training.model_copy(update={"precision": "bfloat16"})))
         if training.batch_size > 1:
             half = max(1, training.batch_size // 2)

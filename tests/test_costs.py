@@ -40,7 +40,7 @@ from taskpgm.run_work import MOST_BATCHES, expert_work, mixed_work
 from taskpgm.tokens import TokenExample, TokenTask, pad_batch
 from taskpgm.types import InputError
 
-SHAPE = ModelShape(3, 64, 64, 256, False, 1000, 300_000, 150_000)
+SHAPE = ModelShape(3, 64, 64, 256, 2, 1000, 300_000, 150_000)
 LENGTHS = st.lists(st.integers(1, 50), min_size=1, max_size=60)
 
 
@@ -200,6 +200,7 @@ def disk_of(folder: Path) -> int:
         {"probes": {"per_task": 4, "top_k": "full", "batch_size": 3}},
         {"probes": {"per_task": 6, "top_k": 8}, "energy": {"kind": "pairwise"}},
         {"training": {"steps": 6, "batch_size": 5, "learning_rate": 0.01, "warmup_steps": 1, "lora": {"rank": 2}}},
+        {"training": {"steps": 3, "batch_size": 4, "learning_rate": 0.01, "precision": "bfloat16"}},
         {"tasks": ["tasks/copy.jsonl", "tasks/upper.jsonl", {"name": "again", "path": "tasks/copy.jsonl"}]},
     ],
 )
@@ -274,5 +275,5 @@ def test_the_sizes_of_tiny_models_are_read_from_their_configuration(models: Path
         SIZES["intermediate_size"],
         SIZES["num_hidden_layers"],
     )
-    assert shape.gated
-    assert not read_shape(models / "GPT2").gated
+    assert shape.inner_kept == 4  # gated
+    assert read_shape(models / "GPT2").inner_kept == 5  # its activation is written out

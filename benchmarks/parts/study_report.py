@@ -95,6 +95,43 @@ def gains(arguments: argparse.Namespace) -> None:
     write_atomic(arguments.to, (canonical_json(found) + "\n").encode())
 
 
+EXPERTS_OF = 14  # tasks of the suites that most gains are of
+GAINED_AT = 125
+
+
+def print_gains(arguments: argparse.Namespace) -> None:
+    """The README's table of evidence, from what `gains` wrote."""
+    print(readme_gains(json.loads(arguments.gains.read_text())))
+
+
+def readme_gains(rows: Sequence[Record]) -> str:
+    """A row for each kind of evidence, with what its experts were trained on in final runs, and its gains."""
+    shown = [row for row in rows if row["steps"] == GAINED_AT]
+    suites = sorted({row["suite"] for row in shown})
+    lines = ["| evidence | cost in final runs | " + " | ".join(suites) + " |", "|---" * (len(suites) + 2) + "|"]
+    for kind, steps, graph, _ in EVIDENCE.values():
+        found = {
+            row["suite"]: row
+            for row in shown
+            if (row["kind"], row["expert_steps"], row["graph"]) == (kind, steps, graph)
+        }
+        title = GAIN_TITLES.get(kind, f"{steps}-step experts, {'with' if graph else 'without'} the graph")
+        cost = f"{EXPERTS_OF * steps / GAINED_AT:.1f}" if steps else "0"
+        lines.append(f"| {title} | {cost} | " + " | ".join(gain_cell(found.get(suite)) for suite in suites) + " |")
+    return "\n".join(lines)
+
+
+GAIN_TITLES = {"order": "none: uniform, in an even order", "adaptive": "none: adaptive in the run"}
+GAIN_TITLES["pilot"] = "pilot: the run's own first 30 %"
+
+
+def gain_cell(row: Record | None) -> str:
+    if row is None:
+        return "not measured"
+    low, high = row["interval"]
+    return f"{row['mean']:+.3f} ({low:+.3f} to {high:+.3f})"
+
+
 SHOWN = {
     "coverage-families": "coverage energy (the default)",
     "pairwise-careful": "pairwise energy",
