@@ -10,6 +10,8 @@
     python benchmarks/mixtures.py confirmation benchmarks/results/mixtures/confirmation.jsonl
     python benchmarks/mixtures.py report benchmarks/results/mixtures/confirmation.jsonl
     python benchmarks/mixtures.py summary benchmarks/results/mixtures/confirmation.jsonl --to taskpgm/study.json
+    python benchmarks/mixtures.py gains benchmarks/results/mixtures --to taskpgm/gains.json
+    python benchmarks/mixtures.py gains-table taskpgm/gains.json
     python benchmarks/mixtures.py table taskpgm/study.json
 
 What is compared, and how, was written down before the first runs: benchmarks/results/mixtures/PLAN.md and
@@ -33,7 +35,7 @@ from numpy.typing import NDArray
 from parts.inside_report import inside
 from parts.inside_runs import INSIDE, inside_run
 from parts.studied_mixtures import ABLATED, AGAIN, CONFIRMATION, EVERY, MORE_BASELINES, STANDARD, Bench, mixtures
-from parts.study_report import confirmation, print_table, report, summary
+from parts.study_report import confirmation, gains, print_gains, print_table, report, summary
 
 from taskpgm.forecasting import Forecast
 from taskpgm.storage import canonical_json, read_json, versions, write_atomic
@@ -208,6 +210,13 @@ def main() -> None:
     keeper.add_argument("record", type=Path)
     keeper.add_argument("--to", type=Path, required=True)
     keeper.set_defaults(command=summary)
+    gainer = commands.add_parser("gains", help="the numbers that `taskpgm plan --evidence` quotes, as JSON")
+    gainer.add_argument("folder", type=Path, help="of the records")
+    gainer.add_argument("--to", type=Path, required=True)
+    gainer.set_defaults(command=gains)
+    teller = commands.add_parser("gains-table", help="the README's table of evidence, from what `gains` wrote")
+    teller.add_argument("gains", type=Path)
+    teller.set_defaults(command=print_gains)
     shower = commands.add_parser("table", help="the README's table, from a summary")
     shower.add_argument("summary", type=Path)
     shower.set_defaults(command=print_table)

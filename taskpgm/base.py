@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from typing import Any
 from taskpgm.storage import content_hash, file_hash, first_line
 from taskpgm.types import InputError
 
-MODEL_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
+DESCRIPTION_FILES = ("*.json", "*.model", "*.txt", "*.jinja")
+MODEL_FILES = (*DESCRIPTION_FILES, "*.safetensors")
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,21 @@ def locate_base(name: str | Path, revision: str | None = None) -> Base:
         return _checked(Base(path, _folder_fingerprint(path)), str(name))
     if path.is_absolute() or str(name).startswith("."):
         raise InputError(f"model {str(name)!r}: no such folder.")
-    return _checked(_from_hub(str(name), revision), str(name))
+    return _checked(_from_hub(str(name), revision, MODEL_FILES), str(name))
+
+
+def locate_description(name: str | Path, revision: str | None = None) -> Path:
+    """The folder with a base model's configuration and tokenizer; a hub model's weights are not downloaded for it.
+
+    Raises:
+        InputError: as `locate_base`; weights that lie here have to be safetensors all the same.
+    """
+    path = Path(name)
+    if path.is_dir():
+        return _checked(Base(path, ""), str(name)).path
+    if path.is_absolute() or str(name).startswith("."):
+        raise InputError(f"model {str(name)!r}: no such folder.")
+    return _described(_from_hub(str(name), revision, DESCRIPTION_FILES), str(name)).path
 
 
 def load_tokenizer(base: Base) -> Any:
@@ -110,12 +125,12 @@ def device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _from_hub(name: str, revision: str | None) -> Base:
+def _from_hub(name: str, revision: str | None, files: Sequence[str]) -> Base:
     import huggingface_hub
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        path = huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=list(MODEL_FILES))
+        path = huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=list(files))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise InputError(
             f"model {name!r}: unknown, neither a folder here nor a model that the hub can give now"
@@ -130,9 +145,14 @@ def _folder_fingerprint(path: Path) -> str:
     return content_hash({file.name: file_hash(file) for file in files})
 
 
-def _checked(base: Base, name: str) -> Base:
+def _described(base: Base, name: str) -> Base:
     if not (base.path / "config.json").is_file():
         raise InputError(f"model {name!r}: no config.json in {base.path}; it is not a transformers model.")
+    return base
+
+
+def _checked(base: Base, name: str) -> Base:
+    _described(base, name)
     if not any(base.path.glob("*.safetensors")):
         raise InputError(
             f"model {name!r}: no .safetensors weights; convert it (other formats can run code on loading)."

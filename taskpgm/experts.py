@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from taskpgm.base import Base, load_model, load_model_config, load_tokenizer, locate_base, torch_threads
+from taskpgm.base import Base, device, load_model, load_model_config, load_tokenizer, locate_base, torch_threads
 from taskpgm.config import ProbeSettings, TrainingSettings
 from taskpgm.expert_curves import (
     add_to_curve,
@@ -195,6 +195,7 @@ def fine_tune(
             lr_scheduler_type=training.schedule,
             max_grad_norm=training.max_grad_norm,
             bf16=training.precision == "bfloat16",
+            use_cpu=device() == "cpu",
             seed=training.seed,
             train_sampling_strategy="sequential",
             dataloader_drop_last=False,

@@ -8,6 +8,7 @@ report.html (see `taskpgm.report_page`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -28,12 +29,12 @@ from taskpgm.building import (
     utility_of,
 )
 from taskpgm.choice import Choice, apply_rule
-from taskpgm.config import FeasibleSettings, MixtureSettings, ProbeSettings, RunConfig, TrainingSettings
+from taskpgm.config import FeasibleSettings, MixtureSettings, ModelSettings, ProbeSettings, RunConfig, TrainingSettings
 from taskpgm.coverage import CoverageNetwork
 from taskpgm.curves import Finding, diagnose
 from taskpgm.energy_settings import EnergySettings
 from taskpgm.feasible import FeasibleSet
-from taskpgm.feasible_settings import feasible_set
+from taskpgm.feasible_settings import Allowed, feasible_set
 from taskpgm.forecasting import forecast
 from taskpgm.inference import convex_method, solve
 from taskpgm.mixture import FORMAT, Mixture
@@ -42,6 +43,7 @@ from taskpgm.progress import Progress, silent
 from taskpgm.shadow_prices import prices
 from taskpgm.storage import atomic_directory, content_hash, read_json, versions
 from taskpgm.tasks import tasks_of
+from taskpgm.tokens import TokenTask
 from taskpgm.types import Affinity, FloatArray, InputError, LossCurves, TaskSet
 from taskpgm.uncertainty import Spread, bootstrap
 from taskpgm.whereabouts import relative_to
@@ -75,10 +77,19 @@ def run_on(config: RunConfig, tasks: TaskSet, base: Base, out: Path, progress: P
 
 def base_of(config: RunConfig) -> Base:
     """The base model of a run's configuration."""
-    name, revision = config.model.name, config.model.revision
+    return locate_base(*pinned(config.model))
+
+
+def pinned(model: ModelSettings) -> tuple[str, str | None]:
+    """(name, revision) of a model that will be the same tomorrow.
+
+    Raises:
+        InputError: a hub model without its commit.
+    """
+    name, revision = model.name, model.revision
     if revision is None and not Path(name).is_dir() and not name.startswith((".", "/")):
         raise InputError(f"model {name!r} is no folder here; for a hub model pin model.revision to a commit.")
-    return locate_base(name, revision)
+    return name, revision
 
 
 def run_demo(out: Path, seed: int = 0, progress: Progress = silent) -> tuple[Mixture, bool, TaskSet]:
@@ -142,16 +153,12 @@ def mix(
     if done is not None:
         return _located(done, tasks, out), False
 
-    from taskpgm.evidence_checks import affinity_within, check_width, evidence_checks
+    from taskpgm.evidence_checks import affinity_within, evidence_checks
     from taskpgm.experts import tokenize_for, train_tokenised
 
     tokenised = tokenize_for(tasks, base, probes)
     sizes = {task.name: task.size for task in tokenised}
-    check_names(tasks, energy)
-    allowed = feasible_set(feasible, tasks.names, sizes, amounts.unit, amounts.budget)
-    FeasibleSet(tasks.names, *allowed)  # what clashes is said before hours of training, not after
-    prior_of(energy, tasks.names)
-    check_width(tokenised, probes)
+    allowed = checked_bounds(tasks, tokenised, probes, energy, feasible, amounts)
     covering = energy.kind == "coverage"
     experts = train_tokenised(tokenised, base, out, training, probes, progress, curves=covering)
     estimate = partial(
@@ -202,6 +209,30 @@ def mix(
     mixture = Mixture.from_solution(network, solution, unit=amounts.unit, sizes=sizes, details=details)
     mixture.to_json(out / MIXTURE_FILE)
     return mixture, True
+
+
+def checked_bounds(
+    tasks: TaskSet,
+    tokenised: Sequence[TokenTask],
+    probes: ProbeSettings,
+    energy: EnergySettings,
+    feasible: FeasibleSettings,
+    amounts: MixtureSettings,
+) -> Allowed:
+    """Which mixtures are allowed, after everything that can be wrong with the settings was looked for.
+
+    Raises:
+        InputError: what would otherwise be said after hours of training.
+    """
+    from taskpgm.evidence_checks import check_width
+
+    check_names(tasks, energy)
+    sizes = {task.name: task.size for task in tokenised}
+    allowed = feasible_set(feasible, tasks.names, sizes, amounts.unit, amounts.budget)
+    FeasibleSet(tasks.names, *allowed)  # complains of what clashes
+    prior_of(energy, tasks.names)
+    check_width(tokenised, probes)
+    return allowed
 
 
 def _findings(losses: LossCurves | None) -> tuple[Finding, ...]:

@@ -95,8 +95,9 @@ def test_every_taskpgm_command_works(
     """In this process, where everything heavy is loaded already; test_cli runs the program as its own."""
     monkeypatch.chdir(workplace)
     commands = [line.split() for line in shell_commands() if line.startswith("taskpgm ")]
-    expected = ["run", "verify", "report", "report", "evaluate", *["export"] * 4, "solve", "verify", "solve", "compare"]
-    assert [command[1] for command in commands] == [*expected, "decisions"]
+    expected = ["run", "verify", "plan", "plan", "report", "report", "evaluate", *["export"] * 4]
+    expected += ["solve", "verify", "solve", "compare", "decisions"]
+    assert [command[1] for command in commands] == expected
     for command in commands:
         monkeypatch.setattr(sys, "argv", command)
         with pytest.raises(SystemExit) as ended:

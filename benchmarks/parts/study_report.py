@@ -52,6 +52,86 @@ def summary(arguments: argparse.Namespace) -> None:
     write_atomic(arguments.to, (canonical_json(found) + "\n").encode())
 
 
+EVIDENCE: dict[str, tuple[str, int | None, bool | None, str]] = {
+    "uniform-even": ("order", None, None, "inside"),
+    "adaptive-families": ("adaptive", None, None, "inside"),
+    "adaptive-families-once": ("pilot", None, None, "inside"),
+    "coverage-families-experts-12": ("experts", 12, True, "ablations"),
+    "coverage-families-experts-25": ("experts", 25, True, "ablations"),
+    "coverage-families-experts-50": ("experts", 50, True, "ablations"),
+    "coverage-families": ("experts", 100, True, "ablations"),
+    "coverage-families-no-graph": ("experts", 100, False, "ablations"),
+}
+"""By mixture of the study: which evidence it is of, of how many steps of experts, with the graph or not; the record."""
+
+
+def gains(arguments: argparse.Namespace) -> None:
+    """What `taskpgm plan --evidence` knows of the study: by evidence, suite and budget, the difference to uniform.
+
+    A record that is not in the folder is left out: what it would hold was not measured.
+    """
+    from taskpgm.paired import views
+
+    found = []
+    for record in ("ablations", "inside"):
+        path = arguments.folder / f"{record}.jsonl"
+        records = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+        for suite, steps in sorted({(each["suite"], run["steps"]) for each in records for run in each["runs"]}):
+            own = [each for each in records if each["suite"] == suite]
+            losses, view = by_mixture(own, steps, "losses"), views(own[0]["names"], own[0]["families"])[0]
+            for name, (kind, expert_steps, graph, source) in EVIDENCE.items():
+                if source == record and name in losses:
+                    change = (losses[name] - losses["uniform"]) @ view.weights
+                    change = change[np.isfinite(change)]
+                    found.append(
+                        {
+                            **{"kind": kind, "expert_steps": expert_steps, "graph": graph, "mixture": name},
+                            **{"suite": suite, "steps": steps, "record": record, "seeds": len(change)},
+                            "mean": float(change.mean()) if len(change) else None,
+                            "interval": alone(losses, name, view),
+                        }
+                    )
+    found = [row for row in found if row["seeds"]]  # a budget that this mixture was not run at
+    write_atomic(arguments.to, (canonical_json(found) + "\n").encode())
+
+
+EXPERTS_OF = 14  # tasks of the suites that most gains are of
+GAINED_AT = 125
+
+
+def print_gains(arguments: argparse.Namespace) -> None:
+    """The README's table of evidence, from what `gains` wrote."""
+    print(readme_gains(json.loads(arguments.gains.read_text())))
+
+
+def readme_gains(rows: Sequence[Record]) -> str:
+    """A row for each kind of evidence, with what its experts were trained on in final runs, and its gains."""
+    shown = [row for row in rows if row["steps"] == GAINED_AT]
+    suites = sorted({row["suite"] for row in shown})
+    lines = ["| evidence | cost in final runs | " + " | ".join(suites) + " |", "|---" * (len(suites) + 2) + "|"]
+    for kind, steps, graph, _ in EVIDENCE.values():
+        found = {
+            row["suite"]: row
+            for row in shown
+            if (row["kind"], row["expert_steps"], row["graph"]) == (kind, steps, graph)
+        }
+        title = GAIN_TITLES.get(kind, f"{steps}-step experts, {'with' if graph else 'without'} the graph")
+        cost = f"{EXPERTS_OF * steps / GAINED_AT:.1f}" if steps else "0"
+        lines.append(f"| {title} | {cost} | " + " | ".join(gain_cell(found.get(suite)) for suite in suites) + " |")
+    return "\n".join(lines)
+
+
+GAIN_TITLES = {"order": "none: uniform, in an even order", "adaptive": "none: adaptive in the run"}
+GAIN_TITLES["pilot"] = "pilot: the run's own first 30 %"
+
+
+def gain_cell(row: Record | None) -> str:
+    if row is None:
+        return "not measured"
+    low, high = row["interval"]
+    return f"{row['mean']:+.3f} ({low:+.3f} to {high:+.3f})"
+
+
 SHOWN = {
     "coverage-families": "coverage energy (the default)",
     "pairwise-careful": "pairwise energy",
