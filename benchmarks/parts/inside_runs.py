@@ -30,6 +30,7 @@ INSIDE = (
     "adaptive",
     "adaptive-families",
     "adaptive-families-once",
+    "adaptive-families-default",
     "ado-online",
 )
 ADO_WINDOWS = 120
@@ -106,7 +107,7 @@ def _mixture(name: str, bench: Any, data: Mapping[str, Any]) -> tuple[Any, Calla
         return mix, lambda trainer: mix.attach(
             trainer, decide=rule, decide_every=max(1, bench.final.steps // ADO_WINDOWS)
         )
-    settings: dict[str, Any] = {"losses_every": 1}
+    settings: dict[str, Any] = {} if name.endswith("default") else {"losses_every": 1}
     if "families" in name:
         settings["target_weights"] = by_family
     if name.endswith("once"):
