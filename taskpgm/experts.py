@@ -25,6 +25,7 @@ from taskpgm.base import Base, load_model, load_model_config, load_tokenizer, lo
 from taskpgm.config import ProbeSettings, TrainingSettings
 from taskpgm.expert_curves import (
     add_to_curve,
+    expert_damage,
     losses_on,
     read_curves,
     stored_weights_hash,
@@ -32,12 +33,13 @@ from taskpgm.expert_curves import (
     weights_hash,
     write_curve,
 )
+from taskpgm.integrity import keep_sound
 from taskpgm.progress import Progress, silent
 from taskpgm.storage import atomic_directory, content_hash, first_line, remove_partial, versions
 from taskpgm.tokens import TokenExample, TokenTask, context_window, pad_batch, probes_by_task, tokenize
 from taskpgm.types import FloatArray, InputError, LossCurves, Probes, TaskSet
 
-SCHEMA = 2
+SCHEMA = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,6 +138,9 @@ def train_tokenised(
     """`train_experts` for tasks that are already token ids."""
     keys, own = probes_by_task(tasks, probes.per_task)
     directories = [out / "experts" / _expert_key(task, base, training) for task in tasks]
+    for directory in dict.fromkeys(directories):
+        if directory.is_dir():
+            keep_sound(directory, expert_damage)
     if any(_still_to_do(directory, keys, curves) for directory in directories):
         remove_partial(out)
         with torch_threads(training.threads):

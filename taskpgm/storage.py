@@ -79,6 +79,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
             os.fsync(stream.fileno())
         os.chmod(name, 0o666 & ~_umask())
         os.replace(name, path)
+        _sync_folder(path.parent)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
@@ -98,6 +99,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
                     os.fsync(stream.fileno())
         os.chmod(temporary, 0o777 & ~_umask())
         os.rename(temporary, path)
+        _sync_folder(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -151,6 +153,16 @@ def read_text(path: Path) -> str:
 def first_line(error: BaseException) -> str:
     """The first line of an error's text that says anything, for a message of one line."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def _sync_folder(path: Path) -> None:
+    """Have a folder's new names survive a loss of power, where folders can be opened."""
+    if os.name == "posix":
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _umask() -> int:
