@@ -19,6 +19,7 @@ from taskpgm.config import ProbeSettings
 from taskpgm.experts import Experts, tokenize_for
 from taskpgm.prediction_parts import Parts, base_parts, expert_parts, folders
 from taskpgm.progress import Progress, silent
+from taskpgm.run_lock import locked
 from taskpgm.stored import StoredLogProbs
 from taskpgm.tokens import TokenTask, make_probes, marginal_log_probs, probes_by_task
 from taskpgm.types import Float32Array, InputError, IntArray, Predictions, Probes, TaskSet, readonly
@@ -39,13 +40,14 @@ def predict(
         probes: how many per task, or all the settings.
 
     Raises:
-        InputError: the experts are of other tasks, or predictions are not finite.
+        InputError: the experts are of other tasks, predictions are not finite, or another process is at work there.
     """
     settings = ProbeSettings(per_task=probes) if isinstance(probes, int) else probes
     if experts.names != tasks.names:
         raise InputError(f"experts of {list(experts.names)} do not belong to tasks {list(tasks.names)}.")
     tokenised = tokenize_for(tasks, experts.base, settings)
-    return predict_tokenised(experts, tokenised, settings, progress)
+    with locked(experts.out):
+        return predict_tokenised(experts, tokenised, settings, progress)
 
 
 def predict_tokenised(

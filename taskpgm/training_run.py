@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from taskpgm.base import Base, load_model, load_tokenizer, torch_threads
+from taskpgm.base import Base, load_model, load_tokenizer, save_parts, torch_threads
 from taskpgm.config import MeasureSettings, TrainingSettings
 from taskpgm.experts import fine_tune, looking_on, trainable
 from taskpgm.integrity import folder_damage, keep_sound, read_sealed, seal, sealed_damage, write_sums
@@ -103,8 +103,7 @@ class TrainingRun:
             model, record = _trained(self, on_step)
         if self.keep_model and not kept.is_dir():
             with atomic_directory(kept) as folder:
-                model.save_pretrained(folder)
-                load_tokenizer(self.base).save_pretrained(folder)
+                save_parts(folder, model, load_tokenizer(self.base))
                 write_sums(folder)
         write_atomic(self.path, seal(record))
 
