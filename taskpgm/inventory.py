@@ -40,7 +40,9 @@ class Artefact:
 
     @property
     def key(self) -> str:
-        return self.path.parent.name if self.kind == "predictions" else self.path.stem
+        if self.kind == "predictions":
+            return self.path.parent.name
+        return self.path.stem.partition("-")[0]  # of the harness, the trained model's, and what was asked
 
     def damage(self) -> str | None:
         """Which file is damaged, if one is."""

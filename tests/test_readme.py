@@ -76,7 +76,8 @@ def test_every_taskpgm_command_works(
     """In this process, where everything heavy is loaded already; test_cli runs the program as its own."""
     monkeypatch.chdir(workplace)
     commands = [line.split() for line in shell_commands() if line.startswith("taskpgm ")]
-    expected = ["run", "verify", "report", "report", "evaluate", *["export"] * 4, "solve", "verify", "solve", "compare"]
+    folder = ["run", "verify", "status", "clean", "report", "report"]
+    expected = [*folder, "evaluate", *["export"] * 4, "solve", "verify", "solve", "compare"]
     assert [command[1] for command in commands] == expected
     for command in commands:
         monkeypatch.setattr(sys, "argv", command)
