@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from taskpgm.types import InputError
 
 DESCRIPTION_FILES = ("*.json", "*.model", "*.txt", "*.jinja")
 MODEL_FILES = (*DESCRIPTION_FILES, "*.safetensors")
+_SYSTEM_ERROR = re.compile(r"os error (\d+)")
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,22 @@ def load_model(path: Path, precision: str = "float32") -> Any:
     except (OSError, ValueError) as error:
         raise InputError(f"model {str(path)!r}: cannot be loaded ({first_line(error)}).") from error
     return model.to(device()).eval()
+
+
+def save_parts(folder: Path, *parts: Any) -> None:
+    """Put a model, and what belongs to it, into a folder.
+
+    Raises:
+        OSError: no room, say; also where a library hides it in an error of its own.
+    """
+    for part in parts:
+        try:
+            part.save_pretrained(folder)
+        except Exception as error:  # safetensors and tokenizers have no finer one
+            code = None if isinstance(error, OSError) else _SYSTEM_ERROR.search(str(error))
+            if code is None:
+                raise
+            raise OSError(int(code[1]), os.strerror(int(code[1])), str(folder)) from error
 
 
 @contextlib.contextmanager

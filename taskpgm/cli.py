@@ -8,6 +8,8 @@ import sys
 import typer
 
 from taskpgm.commands import COMMANDS
+from taskpgm.progress import notes_on_stderr
+from taskpgm.stopping import Stopped, stopping_cleanly
 from taskpgm.types import InputError
 
 app = typer.Typer(
@@ -28,14 +30,15 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot show a task's name must not end the run
             stream.reconfigure(errors="backslashreplace")
     try:
-        app(prog_name="taskpgm")
+        with stopping_cleanly(), notes_on_stderr():
+            app(prog_name="taskpgm")
     except InputError as error:
         _fail(str(error))
     except OSError as error:
         _fail(f"{error.filename or 'the system'}: {error.strerror or error}. Nothing finished so far is lost.")
-    except KeyboardInterrupt:
+    except Stopped as stop:
         print("Stopped. The same command goes on from here.", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(stop.exit_code)
 
 
 def _fail(message: str) -> None:

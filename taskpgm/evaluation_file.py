@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from taskpgm.integrity import DIGEST, sealed_damage
 from taskpgm.storage import read_json
 from taskpgm.types import InputError
 
@@ -57,6 +58,8 @@ def read_evaluation(path: Path) -> StoredEvaluation:
     value = read_json(path)
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise InputError(f"{path}: not a {FORMAT} file: run taskpgm evaluate again, or take the file away.")
+    if DIGEST in value and (damage := sealed_damage(path)) is not None:
+        raise InputError(f"{damage}; run taskpgm evaluate again, or take the file away.")
     try:
         failed = value["failed"]
         return StoredEvaluation(

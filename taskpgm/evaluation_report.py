@@ -43,11 +43,12 @@ from taskpgm.evidence_runs import gather_evidence
 from taskpgm.experts import tokenize_for, train_tokenised
 from taskpgm.families import family_weights
 from taskpgm.harness import check_harness, harness_scores
+from taskpgm.integrity import seal
 from taskpgm.mixture import Mixture
 from taskpgm.paired import Difference, View, differences, views
 from taskpgm.pipeline import base_of, run_on, run_suite, suite_base
 from taskpgm.progress import Progress, silent
-from taskpgm.storage import canonical_json, write_atomic
+from taskpgm.storage import write_atomic
 from taskpgm.tasks import tasks_of
 from taskpgm.tokens import TokenTask
 from taskpgm.training_run import model_folder
@@ -204,8 +205,7 @@ def _report(bench: _Bench, seeds: int, jobs: int, progress: Progress) -> Report:
     spent = experts if any(each.curves is not None for each in evidence.values()) else 0
     forecasts = {steps: each for steps in evidence if (each := _forecasts(found, steps, evidence[steps])) is not None}
     report = Report(found, settings.mixtures[0], compared, spent, _short_runs(settings.mixtures, evidence), forecasts)
-    text = canonical_json(report.as_dict()) + "\n"
-    write_atomic(bench.out / EVALUATION_FILE, text.encode("utf-8", "surrogatepass"))
+    write_atomic(bench.out / EVALUATION_FILE, seal(report.as_dict()))
     return report
 
 

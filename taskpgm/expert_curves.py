@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from taskpgm.storage import canonical_json, content_hash, file_hash, read_json, write_atomic
+from taskpgm.integrity import folder_damage, read_sealed, seal, sealed_damage, write_sums
+from taskpgm.storage import content_hash, file_hash, write_atomic
 from taskpgm.types import FloatArray, InputError, LossCurves, Probes, readonly
 
 CURVE_FILE = "curve.json"
@@ -35,10 +36,21 @@ def losses_on(model: Any, probes: Mapping[str, Probes], batch_size: int) -> Floa
     return np.array([task_losses(model, own, batch_size)[0] for own in probes.values()])
 
 
+def expert_damage(folder: Path) -> str | None:
+    """Which file of an expert is not as it was written, if one is."""
+    if not (folder / CURVE_FILE).is_file():
+        return f"{folder / CURVE_FILE}: not there"
+    return sealed_damage(folder / CURVE_FILE) or folder_damage(folder)
+
+
 def write_curve(folder: Path, exposure: Mapping[str, list[int]], losses: Mapping[str, list[float]]) -> None:
-    """The curve of the expert whose weights are in a folder. losses: by probes' key, after each of the snapshots."""
+    """The curve of the expert whose weights are in a folder, and the checksums of these.
+
+    losses: by probes' key, after each of the snapshots.
+    """
     curve = {**exposure, "losses": dict(losses), "weights": weights_hash(folder)}
-    write_atomic(folder / CURVE_FILE, canonical_json(curve).encode())
+    write_atomic(folder / CURVE_FILE, seal(curve))
+    write_sums(folder, leave_out=[CURVE_FILE])
 
 
 def add_to_curve(folder: Path, losses: Mapping[str, list[float]], weights: str) -> None:
@@ -53,7 +65,7 @@ def add_to_curve(folder: Path, losses: Mapping[str, list[float]], weights: str) 
             f"{folder}: trained once more, for its losses on tasks that came later, this expert has other weights: with"
             " another processor, or number of threads; delete the folder, and it is made again."
         )
-    write_atomic(folder / CURVE_FILE, canonical_json({**curve, "losses": curve["losses"] | losses}).encode())
+    write_atomic(folder / CURVE_FILE, seal({**curve, "losses": curve["losses"] | losses}))
 
 
 def weights_hash(folder: Path) -> str:
@@ -88,4 +100,4 @@ def read_curves(names: Sequence[str], directories: Sequence[Path], keys: Sequenc
 
 
 def _curve(directory: Path) -> dict[str, Any]:
-    return dict(read_json(directory / CURVE_FILE))
+    return read_sealed(directory / CURVE_FILE)

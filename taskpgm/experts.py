@@ -21,10 +21,20 @@ from typing import Any
 
 import numpy as np
 
-from taskpgm.base import Base, device, load_model, load_model_config, load_tokenizer, locate_base, torch_threads
+from taskpgm.base import (
+    Base,
+    device,
+    load_model,
+    load_model_config,
+    load_tokenizer,
+    locate_base,
+    save_parts,
+    torch_threads,
+)
 from taskpgm.config import ProbeSettings, TrainingSettings
 from taskpgm.expert_curves import (
     add_to_curve,
+    expert_damage,
     losses_on,
     read_curves,
     stored_weights_hash,
@@ -32,12 +42,14 @@ from taskpgm.expert_curves import (
     weights_hash,
     write_curve,
 )
+from taskpgm.integrity import keep_sound
 from taskpgm.progress import Progress, silent
+from taskpgm.run_lock import locked
 from taskpgm.storage import atomic_directory, content_hash, first_line, remove_partial, versions
 from taskpgm.tokens import TokenExample, TokenTask, context_window, pad_batch, probes_by_task, tokenize
 from taskpgm.types import FloatArray, InputError, LossCurves, Probes, TaskSet
 
-SCHEMA = 2
+SCHEMA = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,12 +121,13 @@ def train_experts(
         progress: receives (stage, done, total, text).
 
     Raises:
-        InputError: an unknown model, or an example longer than the context window.
+        InputError: an unknown model, an example longer than the context window, or another process at work in `out`.
     """
     training, probes = training or TrainingSettings(), probes or ProbeSettings()
     base = base if isinstance(base, Base) else locate_base(base, revision)
     tokenised = tokenize_for(tasks, base, probes)
-    return train_tokenised(tokenised, base, Path(out), training, probes, progress, curves=curves)
+    with locked(Path(out)):
+        return train_tokenised(tokenised, base, Path(out), training, probes, progress, curves=curves)
 
 
 def tokenize_for(tasks: TaskSet, base: Base, probes: ProbeSettings) -> tuple[TokenTask, ...]:
@@ -136,6 +149,9 @@ def train_tokenised(
     """`train_experts` for tasks that are already token ids."""
     keys, own = probes_by_task(tasks, probes.per_task)
     directories = [out / "experts" / _expert_key(task, base, training) for task in tasks]
+    for directory in dict.fromkeys(directories):
+        if directory.is_dir():
+            keep_sound(directory, expert_damage)
     if any(_still_to_do(directory, keys, curves) for directory in directories):
         remove_partial(out)
         with torch_threads(training.threads):
@@ -306,11 +322,11 @@ def _train_one(
     by_key = dict(zip(start_losses, np.transpose(losses).tolist(), strict=True))
     if directory.is_dir():
         with tempfile.TemporaryDirectory() as scratch:
-            model.save_pretrained(scratch)
+            save_parts(Path(scratch), model)
             add_to_curve(directory, by_key, weights_hash(Path(scratch)))
         return
     with atomic_directory(directory) as folder:
-        model.save_pretrained(folder)
+        save_parts(folder, model)
         write_curve(folder, exposure, by_key)
 
 

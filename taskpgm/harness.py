@@ -16,7 +16,8 @@ from typing import Any
 
 from taskpgm.base import Base, device
 from taskpgm.config import HarnessSettings
-from taskpgm.storage import canonical_json, content_hash, first_line, read_json, write_atomic
+from taskpgm.integrity import keep_sound, read_sealed, seal, sealed_damage
+from taskpgm.storage import content_hash, first_line, write_atomic
 from taskpgm.types import InputError
 
 METRICS = ("exact_match", "acc", "acc_norm", "f1")  # of a task that has several, the first is the score
@@ -68,11 +69,11 @@ def harness_scores(folder: Path, base: Base, settings: HarnessSettings) -> dict[
     """
     asked = content_hash(settings.model_dump(mode="json"))
     path = folder.parent.parent / "harness" / f"{folder.name}-{asked}.json"
-    if not path.is_file():
+    if not (path.is_file() and keep_sound(path, sealed_damage)):
         found = _computed(_model(folder, base), settings)
         scores = {task: _score(task, values) for task, values in found.items()}
-        write_atomic(path, canonical_json(scores).encode())
-    return {str(task): float(score) for task, score in read_json(path).items()}
+        write_atomic(path, seal({"scores": scores}))
+    return {str(task): float(score) for task, score in read_sealed(path)["scores"].items()}
 
 
 def _computed(model: Mapping[str, str], settings: HarnessSettings) -> Mapping[str, Mapping[str, Any]]:

@@ -3,16 +3,17 @@
     mixture, fresh = run(config, Path("runs/a"))    # fresh is False where nothing was left to do
 
 A run directory holds experts/, predictions/, for the demo base/, and mixture.json, which appears last; the commands add
-report.html (see `taskpgm.report_page`).
+report.html (see `taskpgm.report_page`) and log.jsonl (`taskpgm.run_log`), and hold its lock (`taskpgm.run_lock`).
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -37,19 +38,25 @@ from taskpgm.feasible import FeasibleSet
 from taskpgm.feasible_settings import Allowed, feasible_set
 from taskpgm.forecasting import forecast
 from taskpgm.inference import convex_method, solve
+from taskpgm.integrity import DamageError, folder_damage, keep_sound, read_sealed, seal, write_sums
+from taskpgm.inventory import all_sound
 from taskpgm.mixture import FORMAT, Mixture
 from taskpgm.network import TaskNetwork
 from taskpgm.progress import Progress, silent
 from taskpgm.shadow_prices import prices
-from taskpgm.storage import atomic_directory, content_hash, read_json, versions
+from taskpgm.storage import atomic_directory, content_hash, versions, write_atomic
 from taskpgm.tasks import tasks_of
 from taskpgm.tokens import TokenTask
 from taskpgm.types import Affinity, FloatArray, InputError, LossCurves, TaskSet
 from taskpgm.uncertainty import Spread, bootstrap
 from taskpgm.whereabouts import relative_to
 
-SCHEMA = 6
+if TYPE_CHECKING:
+    from taskpgm.experts import Experts
+
+SCHEMA = 7
 MIXTURE_FILE = "mixture.json"
+_log = logging.getLogger(__name__)
 REPLICATES = 200  # of the evidence, for error bars
 NO_FORECAST = (
     "No forecast: experts were trained before all tasks were there, and how their losses on these fell is not known."
@@ -120,10 +127,11 @@ def suite_base(name: str, out: Path, seed: int = 0, progress: Progress = silent)
     suite = find_suite(name)
     recipe = {**suite.base_recipe(seed), "versions": versions("torch", "transformers", "accelerate")}
     directory = out / "base" / content_hash(recipe)
-    if not directory.is_dir():
+    if not (directory.is_dir() and keep_sound(directory, folder_damage)):
         total = BASE_TRAINING.steps
         with atomic_directory(directory) as folder:
             build_base(suite, folder, seed, lambda step: progress("base", step, total, "operations under random names"))
+            write_sums(folder)
     return locate_base(directory)
 
 
@@ -149,7 +157,7 @@ def mix(
     }
     provenance = {"settings": settings, "base": base.fingerprint, "versions": versions(*PACKAGES)}
     key = content_hash({"schema": SCHEMA, **provenance, "tasks": _task_digests(tasks)})
-    done = _finished(out / MIXTURE_FILE, key)
+    done = _finished(out, key)
     if done is not None:
         return _located(done, tasks, out), False
 
@@ -192,6 +200,7 @@ def mix(
         "findings": [{"task": each.task, "kind": each.kind, "text": each.text} for each in _findings(losses)],
         "dropped_examples": {task.name: task.dropped for task in tokenised if task.dropped},
         "data": relative_to(tasks.origin, out),
+        "artefacts": _references(experts, probes),
     }
     if isinstance(network, TaskNetwork):
         details |= evidence_checks(network, solution, affinity, similarity_of(energy), probes.width)
@@ -207,7 +216,7 @@ def mix(
     if solution.point is not None and feasible != FeasibleSettings(floor=feasible.floor):
         details["constraints"] = prices(network, solution).as_dict()
     mixture = Mixture.from_solution(network, solution, unit=amounts.unit, sizes=sizes, details=details)
-    mixture.to_json(out / MIXTURE_FILE)
+    _store(mixture, out)
     return mixture, True
 
 
@@ -275,15 +284,34 @@ def _task_digests(tasks: TaskSet) -> list[Any]:
     ]
 
 
-def _finished(path: Path, key: str) -> Mixture | None:
-    """The mixture of an earlier run with exactly this key."""
+def _references(experts: Experts, probes: ProbeSettings) -> dict[str, list[str]]:
+    """The artefacts in the run's folder that the mixture rests on, by kind, in an order of their own."""
+    from taskpgm.predictive import prediction_folders
+
+    folders = [*experts.directories, *prediction_folders(experts, probes)]
+    if experts.base.path.parent == experts.out / "base":
+        folders.append(experts.base.path)
+    kinds = sorted({folder.parent.name for folder in folders})
+    return {kind: sorted({folder.name for folder in folders if folder.parent.name == kind}) for kind in kinds}
+
+
+def _finished(out: Path, key: str) -> Mixture | None:
+    """The mixture of an earlier run with exactly this key, if it and all that it rests on are as they were written."""
+    path = out / MIXTURE_FILE
     if not path.exists():
         return None
-    stored = read_json(path)
-    if not isinstance(stored, dict) or stored.get("format") != FORMAT:  # another version's: its evidence still serves
+    try:
+        stored = read_sealed(path)
+    except DamageError as damage:
+        _log.warning("%s (or written by another version); the mixture is computed again.", damage)
+        return None
+    if stored.get("format") != FORMAT:  # its evidence still serves
+        _log.warning("%s: written by another version, as %s; computed again.", path, stored.get("format"))
         return None
     mixture = Mixture.from_json(path)
-    return mixture if mixture.details.get("key") == key else None
+    if mixture.details.get("key") != key or not all_sound(out, mixture.details.get("artefacts", {})):
+        return None
+    return mixture
 
 
 def _located(mixture: Mixture, tasks: TaskSet, out: Path) -> Mixture:
@@ -292,5 +320,10 @@ def _located(mixture: Mixture, tasks: TaskSet, out: Path) -> Mixture:
     if mixture.details.get("data") == data:
         return mixture
     moved = replace(mixture, details={**mixture.details, "data": data})
-    moved.to_json(out / MIXTURE_FILE)
+    _store(moved, out)
     return moved
+
+
+def _store(mixture: Mixture, out: Path) -> None:
+    """The mixture as `Mixture.to_json` writes it, with the SHA-256 of all of it."""
+    write_atomic(out / MIXTURE_FILE, seal(mixture.as_dict()))

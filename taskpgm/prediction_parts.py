@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 
 from taskpgm.base import load_model, torch_threads
 from taskpgm.experts import Experts
+from taskpgm.integrity import keep_sound
 from taskpgm.storage import content_hash, remove_partial, versions
-from taskpgm.tensor_files import Layout, StoredTensor, stored_tensors, write_tensors
+from taskpgm.tensor_files import Layout, StoredTensor, stored_tensors, tensors_damage, write_tensors
 from taskpgm.types import Probes
 
-SCHEMA = 2
+SCHEMA = 3
 Parts: TypeAlias = Mapping[str, Mapping[str, StoredTensor]]
 """By probes' key and by name ("log_probs", "subset", "targets"), where the numbers are."""
 
@@ -67,6 +68,12 @@ def expert_parts(
     return _parts(experts, _folder(experts, experts.fingerprint(index), k), wanted, layout, chunks)
 
 
+def folders(experts: Experts, k: int) -> list[Path]:
+    """The folders of what the base and every expert say of the base's k tokens."""
+    models = ["base", *(experts.fingerprint(i) for i in range(len(experts.names)))]
+    return [_folder(experts, model, k) for model in models]
+
+
 def _folder(experts: Experts, model: str, k: int) -> Path:
     """The folder of everything that a model says of the base's k tokens."""
     key = {
@@ -101,6 +108,8 @@ def _parts(
 def _known(folder: Path) -> Parts:
     found: dict[str, dict[str, StoredTensor]] = {}
     for path in sorted(folder.glob("[!.]*.safetensors")):
+        if not keep_sound(path, tensors_damage):
+            continue
         for name, tensor in stored_tensors(path).items():
             key, kind = name.split("/")
             found.setdefault(key, {})[kind] = tensor

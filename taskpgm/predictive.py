@@ -10,14 +10,16 @@ in memory are a few numbers a context and expert, whatever the vocabulary (`task
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from taskpgm.base import load_model_config
 from taskpgm.config import ProbeSettings
 from taskpgm.experts import Experts, tokenize_for
-from taskpgm.prediction_parts import Parts, base_parts, expert_parts
+from taskpgm.prediction_parts import Parts, base_parts, expert_parts, folders
 from taskpgm.progress import Progress, silent
+from taskpgm.run_lock import locked
 from taskpgm.stored import StoredLogProbs
 from taskpgm.tokens import TokenTask, make_probes, marginal_log_probs, probes_by_task
 from taskpgm.types import Float32Array, InputError, IntArray, Predictions, Probes, TaskSet, readonly
@@ -38,12 +40,14 @@ def predict(
         probes: how many per task, or all the settings.
 
     Raises:
-        InputError: the experts are of other tasks, or predictions are not finite.
+        InputError: the experts are of other tasks, predictions are not finite, or another process is at work there.
     """
     settings = ProbeSettings(per_task=probes) if isinstance(probes, int) else probes
     if experts.names != tasks.names:
         raise InputError(f"experts of {list(experts.names)} do not belong to tasks {list(tasks.names)}.")
-    return predict_tokenised(experts, tokenize_for(tasks, experts.base, settings), settings, progress)
+    tokenised = tokenize_for(tasks, experts.base, settings)
+    with locked(experts.out):
+        return predict_tokenised(experts, tokenised, settings, progress)
 
 
 def predict_tokenised(
@@ -52,8 +56,7 @@ def predict_tokenised(
     """`predict` for tasks that are already token ids."""
     probes = make_probes(tasks, settings.per_task)
     keys, own = probes_by_task(tasks, settings.per_task)
-    vocabulary = int(load_model_config(experts.base).vocab_size)
-    k = vocabulary if settings.top_k == "full" else min(settings.top_k, vocabulary)
+    k, vocabulary = _tokens_kept(experts, settings)
     total = len(tasks) + 1
     progress("predictions", 0, total, "base")
     base = base_parts(experts, k, vocabulary, own, settings.batch_size)
@@ -76,6 +79,17 @@ def predict_tokenised(
         context_probe=probes.context_probe,
         weights=probes.weights,
     )
+
+
+def prediction_folders(experts: Experts, settings: ProbeSettings) -> list[Path]:
+    """The folders that predictions with these settings lie in."""
+    return folders(experts, _tokens_kept(experts, settings)[0])
+
+
+def _tokens_kept(experts: Experts, settings: ProbeSettings) -> tuple[int, int]:
+    """(how many tokens of a context are kept, how many there are)."""
+    vocabulary = int(load_model_config(experts.base).vocab_size)
+    return vocabulary if settings.top_k == "full" else min(settings.top_k, vocabulary), vocabulary
 
 
 def _places_in_tasks(probes: Probes) -> IntArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -33,6 +34,24 @@ class _LogLines:
             "" if left is None else f", about {left / 60:.0f} min left" if left >= 90 else f", about {left:.0f} s left"
         )
         print(f"{stage}: {done}/{total} {text}{estimate}", file=sys.stderr, flush=True)
+
+
+class _Notes(logging.Handler):
+    """A line for each note, on standard error as it is now: bars are drawn around it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(f"note: {' '.join(record.getMessage().split())}", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def notes_on_stderr() -> Iterator[None]:
+    """Show what modules tell while they work (damaged files, say) as lines on standard error."""
+    logger, handler = logging.getLogger("taskpgm"), _Notes(logging.WARNING)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 @contextlib.contextmanager

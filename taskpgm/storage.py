@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from importlib import metadata
@@ -71,7 +72,11 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     if path.is_dir():
         raise InputError(f"{path}: this is a folder; give the name of a file to write.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=TEMPORARY, dir=path.parent)
+    try:
+        handle, name = tempfile.mkstemp(prefix=TEMPORARY, dir=path.parent)
+    except OSError as error:
+        _name(error, path)
+        raise
     try:
         with os.fdopen(handle, "wb") as stream:
             yield stream
@@ -79,7 +84,9 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
             os.fsync(stream.fileno())
         os.chmod(name, 0o666 & ~_umask())
         os.replace(name, path)
-    except BaseException:
+        _sync_folder(path.parent)
+    except BaseException as error:
+        _name(error, path)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
         raise
@@ -89,7 +96,11 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
 def atomic_directory(path: Path) -> Iterator[Path]:
     """A temporary folder that becomes `path` when the block ends, and vanishes if the block raises."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=path.parent))
+    try:
+        temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=path.parent))
+    except OSError as error:
+        _name(error, path)
+        raise
     try:
         yield temporary
         for file in temporary.rglob("*"):
@@ -98,17 +109,41 @@ def atomic_directory(path: Path) -> Iterator[Path]:
                     os.fsync(stream.fileno())
         os.chmod(temporary, 0o777 & ~_umask())
         os.rename(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        _name(error, path)
+        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def remove_partial(directory: Path) -> None:
     """Delete what a killed run left behind under temporary names, anywhere below `directory`."""
-    for path in directory.rglob(f"{TEMPORARY}*"):
+    for path in partial_paths(directory):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+
+
+def partial_paths(directory: Path) -> list[Path]:
+    """What is under a temporary name anywhere below a folder; links are not followed, and are none."""
+    found = []
+    for folder, inner, files in os.walk(directory):
+        found += [Path(folder, name) for name in sorted((*inner, *files)) if name.startswith(TEMPORARY)]
+        inner[:] = [name for name in inner if not name.startswith(TEMPORARY)]
+    return [path for path in found if not path.is_symlink()]
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder; links count as nothing, and what vanishes meanwhile neither."""
+    walked = [Path(folder, name) for folder, _, files in os.walk(path) for name in files]
+    total = 0
+    for file in walked or [path]:
+        with contextlib.suppress(FileNotFoundError):
+            status = file.lstat()
+            total += status.st_size if stat.S_ISREG(status.st_mode) else 0
+    return total
 
 
 def read_json(path: Path) -> Any:
@@ -151,6 +186,22 @@ def read_text(path: Path) -> str:
 def first_line(error: BaseException) -> str:
     """The first line of an error's text that says anything, for a message of one line."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def _name(error: BaseException, path: Path) -> None:
+    """Have an error of the system name what was to be written, and not a temporary name or nothing."""
+    if isinstance(error, OSError) and (error.filename is None or TEMPORARY in str(error.filename)):
+        error.filename, error.filename2 = str(path), None
+
+
+def _sync_folder(path: Path) -> None:
+    """Have a folder's new names survive a loss of power, where folders can be opened."""
+    if os.name == "posix":
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _umask() -> int:

@@ -135,7 +135,7 @@ def build_base(suite: Suite, directory: Path, seed: int, on_step: Callable[[int]
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM, set_seed
 
-    from taskpgm.base import torch_threads
+    from taskpgm.base import save_parts, torch_threads
     from taskpgm.experts import fine_tune, training_sequence
     from taskpgm.tokens import tokenize
 
@@ -158,8 +158,7 @@ def build_base(suite: Suite, directory: Path, seed: int, on_step: Callable[[int]
     settings = BASE_TRAINING.model_copy(update={"seed": seed})
     with torch_threads(settings.threads):
         fine_tune(model, training_sequence(examples, settings), settings, on_step)
-    model.save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
+    save_parts(directory, model, tokenizer)
 
 
 def build_tokenizer() -> Any:

@@ -4,11 +4,13 @@
     stored_tensors(path)["a"].rows(10, 20)                          # (10, 5), nothing else is read
 
 The safetensors library writes files from memory and maps them to read; here neither a file nor its pages are ever in
-memory. The format is eight bytes with the length of a JSON header, the header, and the tensors' bytes.
+memory. The format is eight bytes with the length of a JSON header, the header, and the tensors' bytes. Our files hold
+their own SHA-256 in the header: that of the file with zeros in its place.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping
@@ -19,6 +21,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from taskpgm.integrity import CHANGED, DIGEST
 from taskpgm.storage import atomic_file, canonical_json
 from taskpgm.types import InputError
 
@@ -27,7 +30,11 @@ Layout: TypeAlias = Mapping[str, tuple[type[np.generic], tuple[int, ...]]]
 DTYPES: dict[str, type[np.generic]] = {"F32": np.float32, "I32": np.int32}
 CODES = {kind: code for code, kind in DTYPES.items()}
 ALIGNMENT = 8
+BLOCK = 1 << 20
 LONGEST_HEADER = 100_000_000
+METADATA = "__metadata__"
+NO_DIGEST = "0" * 64
+_FIELD = f'"{DIGEST}":"'.encode()
 
 
 @dataclass(frozen=True)
@@ -72,7 +79,8 @@ def write_tensors(path: Path, layout: Layout, chunks: Iterable[NDArray[Any]]) ->
     Raises:
         ValueError: more or fewer bytes than the layout says, or of another dtype.
     """
-    header, end = {}, 0
+    header: dict[str, Any] = {METADATA: {DIGEST: NO_DIGEST}}
+    end = 0
     for name, (kind, shape) in layout.items():
         start, end = end, end + math.prod(shape) * np.dtype(kind).itemsize
         header[name] = {"dtype": CODES[kind], "shape": list(shape), "data_offsets": [start, end]}
@@ -80,14 +88,32 @@ def write_tensors(path: Path, layout: Layout, chunks: Iterable[NDArray[Any]]) ->
     text = canonical_json(header).encode()
     text += b" " * (-len(text) % ALIGNMENT)
     with atomic_file(path) as stream:
-        stream.write(len(text).to_bytes(8, "little") + text)
-        written = 0
+        head = len(text).to_bytes(8, "little") + text
+        stream.write(head)
+        digest, written = hashlib.sha256(head), 0
         for chunk in chunks:
             if chunk.dtype not in kinds:
                 raise ValueError(f"{path}: a chunk of {chunk.dtype}; expected one of {kinds}")
-            written += stream.write(np.ascontiguousarray(chunk).data)
+            data = np.ascontiguousarray(chunk).data
+            digest.update(data)
+            written += stream.write(data)
         if written != end:
             raise ValueError(f"{path}: {written} bytes for a layout of {end}")
+        stream.seek(head.index(_FIELD) + len(_FIELD))
+        stream.write(digest.hexdigest().encode())
+
+
+def tensors_damage(path: Path) -> str | None:
+    """What is wrong with a file that `write_tensors` wrote."""
+    with path.open("rb") as stream:
+        size = stream.read(8)
+        head = size + stream.read(min(int.from_bytes(size, "little"), LONGEST_HEADER))
+        place = head.find(_FIELD) + len(_FIELD)
+        stated = head[place : place + len(NO_DIGEST)]
+        digest = hashlib.sha256(head[:place] + NO_DIGEST.encode() + head[place + len(NO_DIGEST) :])
+        while block := stream.read(BLOCK):
+            digest.update(block)
+    return None if _FIELD in head and stated == digest.hexdigest().encode() else f"{path}: {CHANGED}"
 
 
 def stored_tensors(path: Path) -> dict[str, StoredTensor]:
@@ -104,8 +130,9 @@ def stored_tensors(path: Path) -> dict[str, StoredTensor]:
         found = {
             name: StoredTensor(path, 8 + size + each["data_offsets"][0], DTYPES[each["dtype"]], tuple(each["shape"]))
             for name, each in header.items()
+            if name != METADATA
         }
-        end = 8 + size + max((each["data_offsets"][1] for each in header.values()), default=0)
+        end = 8 + size + max((header[name]["data_offsets"][1] for name in found), default=0)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _broken(path) from error
     if path.stat().st_size != end:

@@ -30,6 +30,16 @@ class Number:
 Cell: TypeAlias = Number | str
 
 
+def in_bytes(count: int) -> str:
+    """An amount of bytes for people, in powers of a thousand: 21.7 kB."""
+    size, unit = float(count), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if size < 999.95:
+            break
+        size, unit = size / 1000.0, larger
+    return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"
+
+
 @dataclass(frozen=True)
 class Table:
     """key: its name in the page. columns: (m,) headings. rows: m cells each, the first being what the row is about."""

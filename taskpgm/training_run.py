@@ -18,15 +18,16 @@ from typing import Any
 
 import numpy as np
 
-from taskpgm.base import Base, load_model, load_tokenizer, torch_threads
+from taskpgm.base import Base, load_model, load_tokenizer, save_parts, torch_threads
 from taskpgm.config import MeasureSettings, TrainingSettings
 from taskpgm.experts import fine_tune, looking_on, trainable
+from taskpgm.integrity import folder_damage, keep_sound, read_sealed, seal, sealed_damage, write_sums
 from taskpgm.sampling import counts_of, mixed_sequence
-from taskpgm.storage import atomic_directory, canonical_json, content_hash, read_json, versions, write_atomic
+from taskpgm.storage import atomic_directory, content_hash, versions, write_atomic
 from taskpgm.tokens import TokenTask, make_probes
 from taskpgm.types import FloatArray, InputError, IntArray, readonly
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,9 +89,12 @@ class TrainingRun:
 
     def found(self) -> Outcome | None:
         """The outcome of the run, if it is on disk (with the model, where that is to be kept)."""
-        if not self.path.is_file() or (self.keep_model and not model_folder(self.out, self.key).is_dir()):
+        kept = model_folder(self.out, self.key)
+        if self.keep_model and not (kept.is_dir() and keep_sound(kept, folder_damage)):
             return None
-        return _outcome(read_json(self.path), self.tasks, self.key)
+        if not (self.path.is_file() and keep_sound(self.path, sealed_damage)):
+            return None
+        return _outcome(read_sealed(self.path), self.tasks, self.key)
 
     def do(self, on_step: Callable[[int], None]) -> None:
         """Train, and put what came out on disk."""
@@ -99,9 +103,9 @@ class TrainingRun:
             model, record = _trained(self, on_step)
         if self.keep_model and not kept.is_dir():
             with atomic_directory(kept) as folder:
-                model.save_pretrained(folder)
-                load_tokenizer(self.base).save_pretrained(folder)
-        write_atomic(self.path, canonical_json(record).encode())
+                save_parts(folder, model, load_tokenizer(self.base))
+                write_sums(folder)
+        write_atomic(self.path, seal(record))
 
 
 def plan_run(

@@ -8,6 +8,7 @@ tried again; an item whose process dies is tried once more in a new one.
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -17,11 +18,13 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, TypeAlias
 
+from taskpgm.stopping import without_interrupts
 from taskpgm.storage import first_line
 from taskpgm.types import InputError
 
 Work: TypeAlias = Callable[[Any, Any, Callable[[int], None]], None]
 ATTEMPTS = 2
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
 def do_all(
@@ -45,6 +48,9 @@ def do_all(
 
     Returns:
         Why items failed, by index.
+
+    Raises:
+        OSError: a disk is full or read-only; no further item is begun.
     """
     if min(workers, len(items)) > 1:
         return _Crew(work, shared, items, report, ended).run(min(workers, len(items)))
@@ -102,7 +108,8 @@ class _Crew:
             context = multiprocessing.get_context("spawn")
             ours, theirs = context.Pipe()
             process = context.Process(target=_serve, args=(theirs, self.work), daemon=True)
-            process.start()
+            with without_interrupts():
+                process.start()
             theirs.close()  # so that its death ends the pipe
             worker = _Worker(process, ours)
             self.workers.append(worker)
@@ -131,6 +138,8 @@ class _Crew:
         if kind == "report":
             self.report(worker.index, value)
             return
+        if kind == "full":
+            raise OSError(*value)
         if value is not None:
             self.failed[worker.index] = value
         self.ended(worker.index)
@@ -161,18 +170,28 @@ def _serve(pipe: Connection, work: Work) -> None:
         shared = pipe.recv()
         while True:
             item = pipe.recv()
-            error = _attempt(work, shared, item, lambda value: pipe.send(("report", value)))
+            try:
+                error = _attempt(work, shared, item, lambda value: pipe.send(("report", value)))
+            except OSError as full:
+                pipe.send(("full", (full.errno, full.strerror, full.filename)))
+                return
             pipe.send(("ended", error))
     except (EOFError, OSError, KeyboardInterrupt):  # the other side is gone, or the user stops both
         return
 
 
 def _attempt(work: Work, shared: Any, item: Any, report: Callable[[int], None]) -> str | None:
-    """Why the item failed, or None."""
+    """Why the item failed, or None.
+
+    Raises:
+        OSError: there is no room for what it makes, nor for what the others make.
+    """
     try:
         work(shared, item, report)
     except InputError as error:
         return str(error)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            raise
         return f"{type(error).__name__}: {first_line(error)}"
     return None

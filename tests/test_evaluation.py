@@ -28,6 +28,7 @@ from taskpgm.evaluation import Evaluation, Run, evaluate
 from taskpgm.evaluation_report import evaluate_config
 from taskpgm.experts import tokenize_for
 from taskpgm.harness import _task_manager, check_harness, harness_scores
+from taskpgm.integrity import read_sealed
 from taskpgm.paired import differences, t_interval, views
 from taskpgm.pipeline import base_of
 from taskpgm.tasks import tasks_of
@@ -296,7 +297,7 @@ def test_the_command_compares_our_mixture_and_goes_on_where_it_stopped(
     assert code == 0
     assert (project / "out" / "evaluation.json").read_bytes() == stored
     report = json.loads(printed)
-    assert report == json.loads(stored)
+    assert report == read_sealed(project / "out" / "evaluation.json")
     ours = tp.Mixture.from_json(project / "out" / "mixture.json").shares("examples")
     assert report["mixtures"]["ours"] == ours
     assert report["mixtures"]["uniform"] == dict.fromkeys(ours, 1 / 3)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from taskpgm.commands.options import Json, Out
+from taskpgm.commands.options import Json, Out, Wait
 from taskpgm.types import InputError
 
 
@@ -23,6 +23,7 @@ def evaluate(
         list[int] | None, typer.Option(min=1, help="Steps of each run, instead of the file's; may be given again.")
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at a time, each in a process of its own.")] = 1,
+    wait: Wait = False,
     as_json: Json = False,
 ) -> None:
     """Train on our mixture and on the baselines at equal budget, and compare held-out losses, paired by seed.
@@ -34,6 +35,7 @@ def evaluate(
     from taskpgm.problems import MIXTURE_FILE
     from taskpgm.progress import terminal_progress
     from taskpgm.report_page import write_page
+    from taskpgm.run_directory import run_directory
     from taskpgm.settings import validated
 
     if (config is None) == (suite is None):
@@ -42,13 +44,13 @@ def evaluate(
     settings = EvaluationSettings() if file is None else file.evaluation
     if steps:
         settings = validated(EvaluationSettings, {**settings.model_dump(), "steps": steps}, "--steps")
-    with terminal_progress(quiet=as_json) as progress:
+    with terminal_progress(quiet=as_json) as shown, run_directory(out, "evaluate", shown, wait=wait) as progress:
         if file is not None:
             changed = file.model_copy(update={"evaluation": settings})
             report = evaluate_config(changed, out, seeds=seeds, jobs=jobs, progress=progress)
         else:
             report = evaluate_suite(str(suite), out, seeds=seeds, settings=settings, jobs=jobs, progress=progress)
-    page = write_page(out) if (out / MIXTURE_FILE).is_file() else None
+        page = write_page(out) if (out / MIXTURE_FILE).is_file() else None
     if as_json:
         print(json.dumps(report.as_dict(), ensure_ascii=False))
     else:

@@ -14,6 +14,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object for ma
 Out = Annotated[
     Path, typer.Option("--out", help="Folder for everything that the run makes; a later run goes on from it.")
 ]
+Wait = Annotated[bool, typer.Option("--wait", help="Wait for another run in the same folder, instead of an error.")]
 SimilarityFile = typer.Option(help="CSV: task names as header and first column, symmetric numbers.")
 UtilityFile = typer.Option(help="CSV: a header, then a task name and a number per row.")
 Rho = Annotated[float, typer.Option(min=0.0, help="Strength of the utilities; beta follows from it.")]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taskpgm.commands.options import Json, Out
+from taskpgm.commands.options import Json, Out, Wait
 
 if TYPE_CHECKING:
     from taskpgm.mixture import Mixture
@@ -18,16 +18,20 @@ if TYPE_CHECKING:
 def demo(
     out: Out = Path("taskpgm-demo"),
     seed: Annotated[int, typer.Option(help="Seed of the suite, the base model and the experts.", min=0)] = 0,
+    wait: Wait = False,
     as_json: Json = False,
 ) -> None:
     """The whole story on an embedded suite of fourteen small tasks: no network needed, about a minute."""
     from taskpgm.pipeline import run_demo
     from taskpgm.progress import terminal_progress
+    from taskpgm.report_page import write_page
+    from taskpgm.run_directory import run_directory
     from taskpgm.study import STUDIED_STEPS, study_line
 
-    with terminal_progress(quiet=as_json) as progress:
-        mixture, fresh, tasks = run_demo(out, seed, progress)
-    _finish(mixture, tasks, out, fresh, as_json)
+    with terminal_progress(quiet=as_json) as progress, run_directory(out, "demo", progress, wait=wait) as logged:
+        mixture, fresh, tasks = run_demo(out, seed, logged)
+        page = write_page(out)
+    _finish(mixture, tasks, out, page, fresh, as_json)
     if not as_json and (line := study_line("easy-redundant", STUDIED_STEPS)) is not None:
         print(line)
 
@@ -35,6 +39,7 @@ def demo(
 def run(
     config: Annotated[Path, typer.Argument(help="The run's YAML file.")],
     out: Out = Path("runs/default"),
+    wait: Wait = False,
     as_json: Json = False,
 ) -> None:
     """From data sets to a certified mixture and a page that explains it: tasks, experts, affinities, mixture.
@@ -44,17 +49,17 @@ def run(
     from taskpgm.config import load_config
     from taskpgm.pipeline import run as run_pipeline
     from taskpgm.progress import terminal_progress
+    from taskpgm.report_page import write_page
+    from taskpgm.run_directory import run_directory
 
     settings = load_config(config)
-    with terminal_progress(quiet=as_json) as progress:
-        mixture, fresh, tasks = run_pipeline(settings, out, progress)
-    _finish(mixture, tasks, out, fresh, as_json)
+    with terminal_progress(quiet=as_json) as progress, run_directory(out, "run", progress, wait=wait) as logged:
+        mixture, fresh, tasks = run_pipeline(settings, out, logged)
+        page = write_page(out)
+    _finish(mixture, tasks, out, page, fresh, as_json)
 
 
-def _finish(mixture: Mixture, tasks: TaskSet, out: Path, fresh: bool, as_json: bool) -> None:
-    from taskpgm.report_page import write_page
-
-    page = write_page(out)
+def _finish(mixture: Mixture, tasks: TaskSet, out: Path, page: Path, fresh: bool, as_json: bool) -> None:
     if as_json:
         print(json.dumps({**mixture.as_dict(), "computed": fresh, "notes": list(tasks.notes)}, ensure_ascii=False))
         return
