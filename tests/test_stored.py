@@ -196,6 +196,7 @@ def test_a_file_is_written_without_being_in_memory(tmp_path: Path) -> None:
 
 MEMORY_PROBE = """
 import sys, tracemalloc
+sys.path.insert(0, sys.argv[2])
 from pathlib import Path
 import numpy as np
 import taskpgm as tp
@@ -229,7 +230,7 @@ for measure, copies in ((tp.JensenShannon(), 2), (tp.Hellinger(), 3), (tp.TotalV
 
 
 def test_memory_does_not_grow_with_contexts_times_vocabulary_times_experts(tmp_path: Path) -> None:
-    code = [sys.executable, "-c", MEMORY_PROBE, str(tmp_path)]
+    code = [sys.executable, "-c", MEMORY_PROBE, str(tmp_path), str(Path(__file__).parent)]
     done = subprocess.run(code, capture_output=True, text=True, check=True)
     assert len(done.stdout.splitlines()) == 3
     for line in done.stdout.splitlines():
