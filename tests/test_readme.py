@@ -151,3 +151,22 @@ def test_installation_commands_name_what_exists() -> None:
     assert named
     for path in named:
         assert (ROOT / path).is_file()
+
+
+@pytest.mark.slow
+def test_trl_trains_on_what_was_exported(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command that the README names, for two steps."""
+    monkeypatch.chdir(workplace)
+    for name in ("copy", "echo", "sort"):
+        rows = [{"prompt": f"{name}:{i:03d}=", "completion": f"{i:03d}"} for i in range(40)]
+        Path(f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    network = tp.TaskNetwork([0.5, 0.5, 0.4], [[1, 0.9, 0.1], [0.9, 1, 0.1], [0.1, 0.1, 1]], ("copy", "echo", "sort"))
+    mixture = tp.Mixture.from_solution(network, tp.solve(network, tp.SimplexQP()), unit="examples")
+    tp.export(mixture, "trl", "trl.yaml", data={name: f"{name}.jsonl" for name in network.names})
+    shown = re.search(r"`(trl sft [^`]+)`", README)
+    assert shown is not None
+    command = [str(Path(sys.executable).with_name("trl")), *shown[1].split()[1:]]
+    more = ["--max_steps", "2", "--report_to", "none", "--bf16", "false"]
+    done = subprocess.run([*command, *more], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (workplace / "runs" / "sft" / "model.safetensors").is_file()

@@ -79,8 +79,15 @@ def prompts_seen(trainer: Any, seen: list[str]) -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"gradient_accumulation_steps": 2, "dataloader_num_workers": 1}, {"shuffle_dataset": True}],
-    ids=["plain", "accumulation and a worker", "shuffled"],
+    [
+        pytest.param({}, id="plain"),
+        pytest.param(
+            {"gradient_accumulation_steps": 2, "dataloader_num_workers": 1},
+            id="accumulation and a worker",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param({"shuffle_dataset": True}, id="shuffled", marks=pytest.mark.slow),
+    ],
 )
 def test_it_draws_the_mixture_and_goes_on_after_a_kill(model: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
     runs = []

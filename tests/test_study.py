@@ -69,6 +69,17 @@ def test_reports_are_what_the_records_say(
     assert printed == (RESULTS / shown).read_text()
 
 
+def test_the_report_of_mixtures_decided_inside_their_run_is_what_the_record_says(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["mixtures.py", "inside", str(RESULTS / "inside.jsonl")])
+    benchmark("mixtures").main()
+    printed = capsys.readouterr().out
+    assert printed == (RESULTS / "INSIDE.md").read_text()
+    planned = printed.split("| adaptive-families to uniform |")[1].splitlines()[0].split("|")
+    assert sum("*" in cell for cell in planned) == 5  # what README and FINDINGS say
+
+
 def test_the_default_is_what_the_confirmation_s_rule_says() -> None:
     """CONFIRMATION.md: all 18 corrected intervals below zero, and the lower mean in at least four cells of six."""
     printed = (RESULTS / "CONFIRMED.md").read_text()

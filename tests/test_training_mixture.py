@@ -167,7 +167,10 @@ SITUATIONS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("situation", SITUATIONS)
+@pytest.mark.parametrize(
+    "situation",
+    [pytest.param(name, marks=[pytest.mark.slow] if "workers" in name else []) for name in SITUATIONS],
+)
 def test_a_killed_run_goes_on_as_if_it_had_not_been(model: Path, tmp_path: Path, situation: str) -> None:
     settings = SITUATIONS[situation]
     whole = train(model, tmp_path / "whole", **settings)
