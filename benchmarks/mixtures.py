@@ -5,7 +5,8 @@
     python benchmarks/mixtures.py run --out runs/study --seeds 200-205 --steps 125 --mixtures ablations
     python benchmarks/mixtures.py run --out runs/study --seeds 200-207 --steps 500 --mixtures long
     python benchmarks/mixtures.py run --out runs/study --seeds 200-205 --mixtures rules
-    python benchmarks/mixtures.py run --out runs/study --seeds 300-309 --steps 125 250 500 --mixtures inside
+    python benchmarks/mixtures.py run --out runs/study --seeds 300-309 --mixtures inside
+    python benchmarks/mixtures.py run --out runs/study --seeds 300-309 --steps 500 --mixtures uniform adaptive-families
     python benchmarks/mixtures.py collect --out runs/study --mixtures confirmation --to confirmation.jsonl
     python benchmarks/mixtures.py confirmation benchmarks/results/mixtures/confirmation.jsonl
     python benchmarks/mixtures.py report benchmarks/results/mixtures/confirmation.jsonl

@@ -104,6 +104,7 @@ def test_without_its_last_file_a_run_only_solves_again(project: Path, monkeypatc
     assert target.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_a_run_ends_with_the_same_bytes(project: Path) -> None:
     moments = random.Random(0)
     out = project / "killed"

@@ -69,15 +69,18 @@ def test_reports_are_what_the_records_say(
     assert printed == (RESULTS / shown).read_text()
 
 
+@pytest.mark.parametrize(
+    ("record", "shown", "beyond_doubt"), [("inside", "INSIDE.md", 5), ("inside_long", "INSIDE_LONG.md", 1)]
+)
 def test_the_report_of_mixtures_decided_inside_their_run_is_what_the_record_says(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], record: str, shown: str, beyond_doubt: int
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["mixtures.py", "inside", str(RESULTS / "inside.jsonl")])
+    monkeypatch.setattr(sys, "argv", ["mixtures.py", "inside", str(RESULTS / f"{record}.jsonl")])
     benchmark("mixtures").main()
     printed = capsys.readouterr().out
-    assert printed == (RESULTS / "INSIDE.md").read_text()
+    assert printed == (RESULTS / shown).read_text()
     planned = printed.split("| adaptive-families to uniform |")[1].splitlines()[0].split("|")
-    assert sum("*" in cell for cell in planned) == 5  # what README and FINDINGS say
+    assert sum("*" in cell for cell in planned) == beyond_doubt  # what README and FINDINGS say
 
 
 def test_the_default_is_what_the_confirmation_s_rule_says() -> None:

@@ -27,17 +27,16 @@ def inside(arguments: argparse.Namespace) -> None:
     records = [json.loads(line) for line in arguments.record.read_text().splitlines()]
     cells = sorted({(record["suite"], run["steps"]) for record in records for run in record["runs"]})
     corrected = 1.0 - 0.05 / len(cells)
-    print(
-        "Differences in the mean held-out loss over families, nats per target token; negative is better. The last row"
-    )
-    print("was not planned: it measures losses in every fourth step, as the program does where nothing is said.")
+    print("Differences in the mean held-out loss over families, nats per target token; negative is better. A row of")
+    print("the default was not planned: it measures losses in every fourth step, as the program does by itself.")
     print(f"Intervals: {corrected:.2%} each, so that 95 % holds for the {len(cells)} of a row together.\n")
     heads = [f"{suite}, {steps} steps" for suite, steps in cells]
     print("| | " + " | ".join(heads) + " |")
     print("|---" * (len(cells) + 1) + "|")
     for name, other in PRIMARY:
         shown = [_shown(records, cell, name, other, corrected, 0) for cell in cells]
-        print(f"| {name} to {other} | " + " | ".join(shown) + " |")
+        if any(shown):
+            print(f"| {name} to {other} | " + " | ".join(shown) + " |")
     for level, title in ((0, "families"), (1, "tasks")):
         print(f"\n## All, to uniform-even, mean over {title}, 95 % intervals of each comparison alone\n")
         print("| | " + " | ".join(heads) + " |")
