@@ -42,6 +42,7 @@ from taskpgm.integrity import DamageError, folder_damage, keep_sound, read_seale
 from taskpgm.inventory import all_sound
 from taskpgm.mixture import FORMAT, Mixture
 from taskpgm.network import TaskNetwork
+from taskpgm.problems import MIXTURE_FILE
 from taskpgm.progress import Progress, silent
 from taskpgm.shadow_prices import prices
 from taskpgm.storage import atomic_directory, content_hash, versions, write_atomic
@@ -55,7 +56,6 @@ if TYPE_CHECKING:
     from taskpgm.experts import Experts
 
 SCHEMA = 7
-MIXTURE_FILE = "mixture.json"
 _log = logging.getLogger(__name__)
 REPLICATES = 200  # of the evidence, for error bars
 NO_FORECAST = (

@@ -3,9 +3,9 @@
     {"event": "began", "time": "2026-01-01T10:00:00.000Z", "command": "run", "pid": 4711, ...}
     {"event": "stage ended", "time": ..., "stage": "experts", "seconds": 61.2, "bytes": 1048576}
 
-Events are "began", "stage began", "item" (what a stage turned to), "stage ended", "note" and "ended", with "result"
-finished, stopped or failed. What looks like an access token is left out. Nothing else rests on the log: where it
-cannot be written the run goes on without it.
+Events are "began", "stage began", "item" (what a stage turned to, so many seconds after it began), "stage ended",
+"note" and "ended", with "result" finished, stopped or failed. What looks like an access token is left out. Nothing
+else rests on the log: where it cannot be written the run goes on without it.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mixture_runs import SIZES, StopAt, StopError, all_data, data_of, make_trainer
+from mixture_runs import SIZES, StopAt, all_data, data_of, make_trainer, watched
 from transformers import TrainerCallback
 
 import taskpgm as tp
@@ -66,19 +66,7 @@ def adapt(
     arguments = {"max_steps": STEPS, "save_steps": 1, "logging_steps": 4, **settings}
     trainer = make_trainer(model, out, mix.dataset, [StopAt(stop), *callbacks], **arguments)
     callback = mix.attach(trainer)
-    seen: list[tuple[int, int]] = []
-    inner = trainer.training_step
-
-    def noting(model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
-        seen.extend((int(row[0]) - 10, int(row[1]) - 20) for row in inputs["input_ids"])
-        return inner(model, inputs, num_items_in_batch)
-
-    trainer.training_step = noting
-    try:
-        trainer.train(resume_from_checkpoint=resume)
-    except StopError:
-        assert stop is not None
-    weights = {name: value.detach().clone() for name, value in trainer.model.state_dict().items()}
+    seen, weights = watched(trainer, stop, resume)
     return AdaptiveRun(seen, weights, files_in(out), mix, trainer, callback)
 
 

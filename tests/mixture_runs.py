@@ -102,6 +102,12 @@ def train(
     mix = TrainingMixture(SHARES, all_data(), **given)
     trainer = make_trainer(model, out, mix.dataset, [StopAt(stop)], **settings)
     callback = mix.attach(trainer, **decisions)
+    seen, weights = watched(trainer, stop, resume)
+    return Run(seen, weights, trainer.state.log_history, callback)
+
+
+def watched(trainer: Any, stop: int | None, resume: bool) -> tuple[list[tuple[int, int]], dict[str, torch.Tensor]]:
+    """Train, perhaps until a step where it dies: (task, row) of every example in order, and the weights at the end."""
     seen: list[tuple[int, int]] = []
     inner = trainer.training_step
 
@@ -115,4 +121,4 @@ def train(
     except StopError:
         assert stop is not None
     weights = {name: value.detach().clone() for name, value in trainer.model.state_dict().items()}
-    return Run(seen, weights, trainer.state.log_history, callback)
+    return seen, weights

@@ -16,7 +16,6 @@ import pytest
 from tiny import write_config
 
 import taskpgm as tp
-from taskpgm import cli
 from taskpgm.exact_path import effective_tasks
 from taskpgm.types import Example
 
@@ -24,20 +23,6 @@ Call = Callable[..., tuple[int, str, str]]
 S = "task,copy,écho 😀,sort\ncopy,1,0.9,0.1\nécho 😀,0.9,1,0.2\nsort,0.1,0.2,1\n"
 U = "task,utility\ncopy,0.5\nécho 😀,0.4\nsort,0.3\n"
 HEAVY = ("torch", "transformers", "datasets", "peft", "cvxpy", "pgmpy", "numba", "pandas")
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """The command line in this process: (exit code, standard output, standard error)."""
-
-    def run(*arguments: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["taskpgm", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        captured = capsys.readouterr()
-        return int(ended.value.code or 0), captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture

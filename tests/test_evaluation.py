@@ -18,7 +18,6 @@ from tiny import write_config
 from worker_items import work
 
 import taskpgm as tp
-from taskpgm import cli
 from taskpgm.agreement import agreement
 from taskpgm.base import Base
 from taskpgm.baselines import Evidence
@@ -265,20 +264,6 @@ def test_agreement_needs_three_mixtures_and_one_number_a_task() -> None:
 
 
 # ---------------------------------------------------------------------------------------------------- the whole command
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    """The command line in this process: (exit code, standard output, standard error)."""
-
-    def run(*arguments: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["taskpgm", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        captured = capsys.readouterr()
-        return int(ended.value.code or 0), captured.out, captured.err
-
-    return run
 
 
 def test_the_command_compares_our_mixture_and_goes_on_where_it_stopped(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,6 @@ import yaml
 from strategies import HOSTILE_NAMES
 
 import taskpgm as tp
-from taskpgm import cli
 from taskpgm.exporters import EXPORTERS
 from taskpgm.mixture import Mixture
 from taskpgm.suite import build_tokenizer
@@ -23,18 +21,6 @@ from taskpgm.types import TaskSize
 Call = Callable[..., tuple[int, str, str]]
 SIZES = {"copy": TaskSize(100, 1000, 300), "sort": TaskSize(50, 2000, 500), "été/</script>": TaskSize(10, 50, 20)}
 WEIGHTS = {"copy": 0.5, "sort": 0.25, "été/</script>": 0.25}
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    def run(*arguments: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["taskpgm", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        captured = capsys.readouterr()
-        return int(ended.value.code or 0), captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture
