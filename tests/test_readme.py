@@ -96,7 +96,7 @@ def test_every_taskpgm_command_works(
     monkeypatch.chdir(workplace)
     commands = [line.split() for line in shell_commands() if line.startswith("taskpgm ")]
     expected = ["run", "verify", "status", "clean", "plan", "plan", "report", "report", "evaluate", *["export"] * 4]
-    expected += ["solve", "verify", "solve", "compare", "decisions"]
+    expected += ["solve", "verify", "solve", "compare", "decisions", "report"]
     assert [command[1] for command in commands] == expected
     for command in commands:
         monkeypatch.setattr(sys, "argv", command)
