@@ -21,7 +21,7 @@ from pathlib import Path
 import yaml
 
 from taskpgm.config import TrainingSettings
-from taskpgm.experts import fine_tune, training_sequence
+from taskpgm.fine_tuning import fine_tune, training_sequence
 from taskpgm.storage import atomic_directory
 from taskpgm.tasks import load_tasks
 from taskpgm.tokens import TokenExample

@@ -15,7 +15,7 @@ import numpy as np
 
 from taskpgm.config import EvaluationSettings, MeasureSettings, MixtureSettings, TrainingSettings
 from taskpgm.costs import Work, batch_work, training_work
-from taskpgm.experts import training_sequence
+from taskpgm.fine_tuning import training_sequence
 from taskpgm.sampling import mixed_sequence
 from taskpgm.tokens import TokenExample, TokenTask, make_probes
 from taskpgm.training_run import held_out

@@ -136,7 +136,7 @@ def build_base(suite: Suite, directory: Path, seed: int, on_step: Callable[[int]
     from transformers import LlamaConfig, LlamaForCausalLM, set_seed
 
     from taskpgm.base import save_parts, torch_threads
-    from taskpgm.experts import fine_tune, training_sequence
+    from taskpgm.fine_tuning import fine_tune, training_sequence
     from taskpgm.tokens import tokenize
 
     tokenizer = build_tokenizer()

@@ -20,7 +20,7 @@ import numpy as np
 
 from taskpgm.base import Base, load_model, load_tokenizer, save_parts, torch_threads
 from taskpgm.config import MeasureSettings, TrainingSettings
-from taskpgm.experts import fine_tune, looking_on, trainable
+from taskpgm.fine_tuning import fine_tune, looking_on, trainable
 from taskpgm.integrity import folder_damage, keep_sound, read_sealed, seal, sealed_damage, write_sums
 from taskpgm.sampling import counts_of, mixed_sequence
 from taskpgm.storage import atomic_directory, content_hash, versions, write_atomic

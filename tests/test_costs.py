@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import SIZES, save_model, write_config
 
-from taskpgm import base, experts, forward
+from taskpgm import base, fine_tuning, forward
 from taskpgm.base import Base, load_model, load_model_config
 from taskpgm.config import LoraSettings, TrainingSettings, load_config
 from taskpgm.costs import (
@@ -28,7 +28,8 @@ from taskpgm.costs import (
     training_flops,
     training_work,
 )
-from taskpgm.experts import train_tokenised, trainable
+from taskpgm.experts import train_tokenised
+from taskpgm.fine_tuning import trainable
 from taskpgm.hardware import HARDWARE, found_hardware, machine_memory, named_hardware
 from taskpgm.model_shape import built_shapes, read_shape, stored_shapes
 from taskpgm.pipeline import base_of
@@ -174,7 +175,7 @@ class Counter:
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.trained, self.read = np.zeros(2, dtype=np.int64), np.zeros(2, dtype=np.int64)
-        collate, pad = experts._collate, forward.pad_batch
+        collate, pad = fine_tuning.collate, forward.pad_batch
 
         def collating(rows: Any) -> dict[str, Any]:
             batch = collate(rows)
@@ -186,7 +187,7 @@ class Counter:
             self.read += (int(mask.sum()), ids.size)
             return ids, mask
 
-        patch.setattr(experts, "_collate", collating)
+        patch.setattr(fine_tuning, "collate", collating)
         patch.setattr(forward, "pad_batch", padding)
 
 
