@@ -41,6 +41,12 @@ def with_adapter(model: Any, lora: LoraSettings) -> Any:
         raise InputError(f"training.lora does not fit the model: {first_line(error)}") from error
 
 
+def name_base(model: Any, path: Path) -> None:
+    """Have what is saved of a model say that its adapters are for the base there, wherever it was read from."""
+    for adapter in getattr(model, "peft_config", {}).values():
+        adapter.base_model_name_or_path = str(path)
+
+
 def adapted(base: Any, folder: Path) -> Any:
     """A base model with the adapter in a folder, in evaluation mode."""
     from peft import PeftModel

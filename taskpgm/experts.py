@@ -18,6 +18,7 @@ from typing import Any
 from taskpgm.adapters import adapted
 from taskpgm.base import Base, load_model, load_model_config, load_tokenizer, locate_base, torch_threads
 from taskpgm.config import ProbeSettings, TrainingSettings
+from taskpgm.executors import LOCAL, Executor
 from taskpgm.expert_curves import expert_damage, read_curves, stored_weights_hash, unknown_probes
 from taskpgm.expert_training import still_to_do, train_missing
 from taskpgm.integrity import keep_sound
@@ -81,6 +82,7 @@ def train_experts(
     revision: str | None = None,
     curves: bool = True,
     progress: Progress = silent,
+    executor: Executor = LOCAL,
 ) -> Experts:
     """Train, or find on disk, one expert per task.
 
@@ -93,6 +95,7 @@ def train_experts(
         curves: whether learning curves are needed. Then a task that is new has all other experts trained once more, as
             their losses on it are seen only while they are trained; else it costs its own expert.
         progress: receives (stage, done, total, text).
+        executor: where they are trained: here, or on a cluster (`taskpgm.ray_cluster`).
 
     Raises:
         InputError: an unknown model, an example longer than the context window, or another process at work in `out`.
@@ -101,7 +104,7 @@ def train_experts(
     base = base if isinstance(base, Base) else locate_base(base, revision)
     tokenised = tokenize_for(tasks, base, probes)
     with locked(Path(out)):
-        return train_tokenised(tokenised, base, Path(out), training, probes, progress, curves=curves)
+        return train_tokenised(tokenised, base, Path(out), training, probes, progress, executor, curves=curves)
 
 
 def tokenize_for(tasks: TaskSet, base: Base, probes: ProbeSettings) -> tuple[TokenTask, ...]:
@@ -117,6 +120,7 @@ def train_tokenised(
     training: TrainingSettings,
     probes: ProbeSettings,
     progress: Progress,
+    executor: Executor = LOCAL,
     *,
     curves: bool = True,
 ) -> Experts:
@@ -129,7 +133,7 @@ def train_tokenised(
     if any(still_to_do(directory, keys, curves) for directory in directories):
         remove_partial(out)
         with torch_threads(training.threads):
-            train_missing(tasks, directories, base, own, training, probes, curves, progress)
+            train_missing(tasks, directories, base, own, training, probes, curves, progress, executor)
     return Experts(tuple(task.name for task in tasks), tuple(directories), base, out, training, tuple(keys))
 
 

@@ -59,6 +59,20 @@ def stopping_cleanly() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def signals_kept() -> Iterator[None]:
+    """A library that takes over signals in this block loses them again at its end."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
 def without_interrupts() -> Iterator[None]:
     """Processes started in this block never see the SIGINT of a terminal: who started them ends them."""
     if sys.platform == "win32":

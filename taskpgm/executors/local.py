@@ -1,0 +1,23 @@
+"""Items done here, one after the other, each straight into its place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any, ClassVar
+
+from taskpgm.executors.executor import Executor, Item, Job
+
+
+class LocalExecutor(Executor):
+    """This process."""
+
+    elsewhere: ClassVar[bool] = False
+
+    def run(self, items: Iterable[Item], report: Callable[[int, int], None]) -> Iterator[tuple[int, Any]]:
+        for index, item in enumerate(items):
+            sources = tuple(source.path for source in item.sources)
+            yield index, item.work(Job(sources, item.path, item.data, item.threads, partial(report, index)))
+
+
+LOCAL = LocalExecutor()
