@@ -1,7 +1,7 @@
 """What a model predicts on one task's probes, kept under what it depends on: the model, the probes, the tokens kept.
 
-    base = base_parts(experts, 64, vocabulary, {key: probes}, batch_size=32)
-    known = expert_parts(experts, 0, 64, {key: probes}, base, batch_size=32)    # computes what is not in its folder
+    base = base_parts(models, 64, vocabulary, {key: probes}, batch_size=32)
+    known = expert_parts(models, 0, 64, {key: probes}, base, batch_size=32)    # computes what is not in its folder
     known[key]["log_probs"]                                                     # (C_t, 65) StoredTensor
 
 A folder belongs to one model, base, precision and number of tokens. In it, a part has the name of its probes' content;
@@ -18,7 +18,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from taskpgm.base import load_model, torch_threads
+from taskpgm.base import torch_threads
+from taskpgm.expert_models import ExpertModels
 from taskpgm.experts import Experts
 from taskpgm.integrity import keep_sound
 from taskpgm.storage import content_hash, remove_partial, versions
@@ -30,7 +31,7 @@ Parts: TypeAlias = Mapping[str, Mapping[str, StoredTensor]]
 """By probes' key and by name ("log_probs", "subset", "targets"), where the numbers are."""
 
 
-def base_parts(experts: Experts, k: int, vocabulary: int, wanted: Mapping[str, Probes], batch_size: int) -> Parts:
+def base_parts(models: ExpertModels, k: int, vocabulary: int, wanted: Mapping[str, Probes], batch_size: int) -> Parts:
     """The base's k most probable tokens of each context, ascending (none are stored of k = vocabulary), and targets."""
     whole = k == vocabulary
 
@@ -38,18 +39,18 @@ def base_parts(experts: Experts, k: int, vocabulary: int, wanted: Mapping[str, P
         return {**({} if whole else _layout(missing, "subset", np.int32, k)), **_layout(missing, "targets", np.float32)}
 
     def chunks(missing: Mapping[str, Probes]) -> Iterator[NDArray[Any]]:
-        model, targets = load_model(experts.base.path, experts.training.precision), []
-        for _, _, log_probs, true in _through(model, missing, batch_size):
+        targets = []
+        for _, _, log_probs, true in _through(models.base(), missing, batch_size):
             if not whole:
                 yield log_probs.topk(k, dim=1).indices.sort(dim=1).values.cpu().numpy().astype(np.int32)
             targets.append(true)
         yield from targets
 
-    return _parts(experts, _folder(experts, "base", k), wanted, layout, chunks)
+    return _parts(models.experts, _folder(models.experts, "base", k), wanted, layout, chunks)
 
 
 def expert_parts(
-    experts: Experts, index: int, k: int, wanted: Mapping[str, Probes], base: Parts, batch_size: int
+    models: ExpertModels, index: int, k: int, wanted: Mapping[str, Probes], base: Parts, batch_size: int
 ) -> Parts:
     """One expert's log-probabilities of the base's k tokens, the pooled rest last, and of the true tokens."""
 
@@ -58,13 +59,14 @@ def expert_parts(
 
     def chunks(missing: Mapping[str, Probes]) -> Iterator[NDArray[Any]]:
         targets = []
-        for key, contexts, log_probs, true in _through(experts.load(index), missing, batch_size):
+        for key, contexts, log_probs, true in _through(models.expert(index), missing, batch_size):
             subset = base[key].get("subset")
             kept = None if subset is None else subset.rows(int(contexts[0]), int(contexts[-1]) + 1)
             yield _pooled(log_probs, kept)
             targets.append(true)
         yield from targets
 
+    experts = models.experts
     return _parts(experts, _folder(experts, experts.fingerprint(index), k), wanted, layout, chunks)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from taskpgm.base import load_model_config
 from taskpgm.config import ProbeSettings
+from taskpgm.expert_models import ExpertModels
 from taskpgm.experts import Experts, tokenize_for
 from taskpgm.prediction_parts import Parts, base_parts, expert_parts, folders
 from taskpgm.progress import Progress, silent
@@ -59,11 +60,12 @@ def predict_tokenised(
     k, vocabulary = _tokens_kept(experts, settings)
     total = len(tasks) + 1
     progress("predictions", 0, total, "base")
-    base = base_parts(experts, k, vocabulary, own, settings.batch_size)
+    models = ExpertModels(experts)
+    base = base_parts(models, k, vocabulary, own, settings.batch_size)
     parts, targets = [], []
     for i, name in enumerate(experts.names):
         progress("predictions", i + 1, total, name)
-        parts.append(expert_parts(experts, i, k, own, base, settings.batch_size))
+        parts.append(expert_parts(models, i, k, own, base, settings.batch_size))
         targets.append(_targets(parts[-1], keys, probes))
         if not np.all(np.isfinite(targets[-1])):
             raise InputError(f"the expert of task {name!r} predicts values that are not finite; lower learning_rate.")
