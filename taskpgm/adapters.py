@@ -1,8 +1,10 @@
-"""Low-rank adapters through peft: put on a base model before training, and read from an expert's folder.
+"""Low-rank adapters through peft: put on a base model, read from an expert's folder, and taken off again.
 
-    model = with_adapter(load_model(base.path), LoraSettings(rank=8))
+    model = with_adapter(base, LoraSettings(rank=8))
+    base = without_adapter(model)       # the same object, not a bit of it changed
 
-Everything that knows peft is here.
+So many experts need one base in memory. Nothing of an adapter stays behind: each expert is what it would be on a base
+of its own, whatever was on the base before.
 """
 
 from __future__ import annotations
@@ -35,15 +37,15 @@ def with_adapter(model: Any, lora: LoraSettings) -> Any:
         task_type="CAUSAL_LM",
     )
     try:
-        with without_peft_deprecations():
+        with without_needless_warnings():
             return get_peft_model(model, adapter)
     except ValueError as error:  # modules that this model does not have
         raise InputError(f"training.lora does not fit the model: {first_line(error)}") from error
 
 
 def name_base(model: Any, path: Path) -> None:
-    """Have what is saved of a model say that its adapters are for the base there, wherever it was read from."""
-    for adapter in getattr(model, "peft_config", {}).values():
+    """Have what is saved of a model's adapters say that they are for the base there, wherever it was read from."""
+    for adapter in model.peft_config.values():
         adapter.base_model_name_or_path = str(path)
 
 
@@ -51,13 +53,25 @@ def adapted(base: Any, folder: Path) -> Any:
     """A base model with the adapter in a folder, in evaluation mode."""
     from peft import PeftModel
 
-    with without_peft_deprecations():
+    with without_needless_warnings():
         return PeftModel.from_pretrained(base, folder).eval()
 
 
+def without_adapter(model: Any) -> Any:
+    """The base model under an adapter, which is dropped; a model that has none, as it is."""
+    from peft import PeftModel
+
+    return model.unload().eval() if isinstance(model, PeftModel) else model
+
+
 @contextlib.contextmanager
-def without_peft_deprecations() -> Iterator[None]:
-    """peft 0.21 reads a property that transformers 5.23 deprecates; users can do nothing about it."""
+def without_needless_warnings() -> Iterator[None]:
+    """Without what users can do nothing about.
+
+    peft 0.21 reads a property that transformers 5.23 deprecates; and it says of GPT-2's layers, whose weights lie
+    transposed, that it sees so by itself.
+    """
     with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="fan_in_fan_out is set to", category=UserWarning)
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
         yield

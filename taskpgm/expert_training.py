@@ -2,7 +2,8 @@
 
     train_missing(tasks, directories, base, probes, training, settings, True, silent, LOCAL)
 
-An expert is trained by `train_one`, from nothing but its own task, the base on disk and the settings.
+An expert is trained by `train_one`, from nothing but its own task, the base on disk and the settings. With adapters one
+base stays in memory, which saves loading it; what comes out is the same.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from taskpgm.adapters import name_base
+from taskpgm.adapters import name_base, without_adapter
 from taskpgm.base import Base, base_source, chosen_threads, load_model, save_parts, torch_threads
 from taskpgm.config import ProbeSettings, TrainingSettings
 from taskpgm.executors import Executor, Item, Job
@@ -25,8 +26,11 @@ from taskpgm.expert_curves import CURVE_FILE, add_to_curve, losses_on, unknown_p
 from taskpgm.fine_tuning import fine_tune, looking_on, trainable, training_sequence
 from taskpgm.progress import Progress
 from taskpgm.storage import atomic_directory
-from taskpgm.tokens import TokenTask
+from taskpgm.tokens import TokenExample, TokenTask
 from taskpgm.types import FloatArray, InputError, Probes
+
+
+BASE = "base"  # what a base model that stays in memory is kept as
 
 
 def still_to_do(directory: Path, keys: Collection[str], curves: bool) -> list[str]:
@@ -61,7 +65,9 @@ def train_missing(
     wanted = {directory: keys for directory in directories if (keys := still_to_do(directory, probes, curves))}
     needed = {key for keys in wanted.values() for key in keys}
     seen = {key: own for key, own in probes.items() if key in needed}
-    start_losses = dict(zip(seen, _start_losses(base, seen, training, settings.batch_size, executor), strict=True))
+    memory: dict[str, Any] = {}
+    start = _start_losses(base, seen, training, settings.batch_size, memory, executor)
+    start_losses = dict(zip(seen, start, strict=True))
     todo = {directory: task for task, directory in zip(tasks, directories, strict=True) if directory in wanted}
     tally = _Tally(tuple(task.name for task in todo.values()), len(tasks), training.steps, progress)
     items = (
@@ -75,6 +81,7 @@ def train_missing(
                 settings.batch_size,
             ),
             directory,
+            memory,
         )
         for directory, task in todo.items()
     )
@@ -83,24 +90,32 @@ def train_missing(
 
 
 def _start_losses(
-    base: Base, probes: Mapping[str, Probes], training: TrainingSettings, batch_size: int, executor: Executor
+    base: Base,
+    probes: Mapping[str, Probes],
+    training: TrainingSettings,
+    batch_size: int,
+    memory: dict[str, Any],
+    executor: Executor,
 ) -> list[float]:
     """The base's loss on each task's probes."""
-    data, threads = (probes, training.precision, batch_size), chosen_threads(training.threads)
-    item = Item("the base model", _read_base, data, (base_source(base),), threads=threads, model=True)
+    data, threads = (probes, training, batch_size), chosen_threads(training.threads)
+    item = Item("the base model", _read_base, data, (base_source(base),), None, threads, True, memory)
     [(_, losses)] = executor.run([item], nothing)
     found: list[float] = losses
     return found
 
 
 def _read_base(job: Job) -> list[float]:
-    probes, precision, batch_size = job.data
+    probes, training, batch_size = job.data
     with torch_threads(job.threads):
-        losses: list[float] = losses_on(load_model(job.sources[0], precision), probes, batch_size).tolist()
+        loaded = load_model(job.sources[0], training.precision)
+        losses: list[float] = losses_on(loaded, probes, batch_size).tolist()
+    if training.lora is not None:  # what is trained whole is loaded for each expert anew
+        job.memory[BASE] = loaded
     return losses
 
 
-def _item(data: Training, directory: Path) -> Item:
+def _item(data: Training, directory: Path, memory: dict[str, Any]) -> Item:
     """An expert as a new folder; of one that is there, its curve alone changes."""
     return Item(
         f"the expert of task {data.task.name!r}",
@@ -109,7 +124,8 @@ def _item(data: Training, directory: Path) -> Item:
         (base_source(data.base),),
         directory / CURVE_FILE if directory.is_dir() else directory,
         chosen_threads(data.training.threads),
-        model=True,
+        True,
+        memory,
     )
 
 
@@ -120,7 +136,17 @@ def _train(job: Job) -> None:
     read = replace(data.base, path=job.sources[0])
     look = partial(losses_on, probes=data.probes, batch_size=data.batch_size)
     with torch_threads(job.threads):
-        train_one(data.task, directory, read, data.training, look, data.start_losses, job.report, data.base.path)
+        train_one(
+            data.task,
+            directory,
+            read,
+            data.training,
+            look,
+            data.start_losses,
+            job.report,
+            job.memory.get(BASE),
+            named=data.base.path,
+        )
 
 
 class _Tally:
@@ -143,33 +169,44 @@ def train_one(
     look: Callable[[Any], FloatArray],
     start_losses: Mapping[str, float],
     on_step: Callable[[int], None],
-    named: Path,
+    loaded: Any | None = None,
+    named: Path | None = None,
 ) -> None:
     """Train an expert, or one that is there once more, for its losses on what `look` sees: the keys of start_losses.
 
-    named: where the base lies for whoever reads what is saved.
+    loaded: the base in memory, for an adapter; it is left as it was. None: the base is loaded. named: where the base
+    lies for whoever reads what is saved; None: where it was loaded from.
     """
     sequence = training_sequence(task.train, training)
-    targets = np.cumsum([len(row.ids) - row.target_start for row in sequence])
     snapshots, losses = training.snapshot_steps(), [np.array(list(start_losses.values()))]
-    model = trainable(base, training)
-    name_base(model, named)
+    model = trainable(base, training, loaded)
+    if training.lora is not None and named is not None:
+        name_base(model, named)
+    try:
+        fine_tune(model, sequence, training, looking_on(model, snapshots, look, losses, on_step))
+        if not np.all(np.isfinite(losses)):
+            raise InputError(f"task {task.name!r}: training diverged (its losses are not finite); lower learning_rate.")
+        by_key = dict(zip(start_losses, np.transpose(losses).tolist(), strict=True))
+        _keep(model, directory, _exposure(sequence, snapshots, training.batch_size), by_key)
+    finally:
+        without_adapter(model)
 
-    fine_tune(model, sequence, training, looking_on(model, snapshots, look, losses, on_step))
-    if not np.all(np.isfinite(losses)):
-        raise InputError(f"task {task.name!r}: training diverged (its losses are not finite); lower learning_rate.")
-    examples = [step * training.batch_size for step in snapshots]
-    exposure = {
-        "steps": snapshots,
-        "examples": examples,
-        "target_tokens": [int(targets[count - 1]) if count else 0 for count in examples],
-    }
-    by_key = dict(zip(start_losses, np.transpose(losses).tolist(), strict=True))
+
+def _exposure(sequence: Sequence[TokenExample], snapshots: list[int], batch_size: int) -> dict[str, list[int]]:
+    """What had been trained on at each snapshot."""
+    targets = np.cumsum([len(row.ids) - row.target_start for row in sequence])
+    examples = [step * batch_size for step in snapshots]
+    tokens = [int(targets[count - 1]) if count else 0 for count in examples]
+    return {"steps": snapshots, "examples": examples, "target_tokens": tokens}
+
+
+def _keep(model: Any, directory: Path, exposure: dict[str, list[int]], losses: dict[str, list[float]]) -> None:
+    """The expert and its curve on disk; of one that is there only the curve, which has losses on more probes now."""
     if directory.is_dir():
         with tempfile.TemporaryDirectory() as scratch:
             save_parts(Path(scratch), model)
-            add_to_curve(directory, by_key, weights_hash(Path(scratch)))
+            add_to_curve(directory, losses, weights_hash(Path(scratch)))
         return
     with atomic_directory(directory) as folder:
         save_parts(folder, model)
-        write_curve(folder, exposure, by_key)
+        write_curve(folder, exposure, losses)

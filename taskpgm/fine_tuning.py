@@ -35,13 +35,17 @@ def in_epochs(examples: Sequence[TokenExample], needed: int, generator: np.rando
     return [examples[i] for i in order[:needed]]
 
 
-def trainable(base: Base, training: TrainingSettings) -> Any:
-    """The base as training starts from it, with an adapter where the settings ask for one."""
+def trainable(base: Base, training: TrainingSettings, loaded: Any | None = None) -> Any:
+    """The base as training starts from it, with an adapter where the settings ask for one.
+
+    loaded: the base where it is in memory already; only an adapter can be put on it, as all else would change it.
+    """
     from transformers import set_seed
 
     set_seed(training.seed)
-    model = load_model(base.path, "float32" if training.lora is None else training.precision)
-    return model if training.lora is None else with_adapter(model, training.lora)
+    if training.lora is None:
+        return load_model(base.path, "float32")
+    return with_adapter(load_model(base.path, training.precision) if loaded is None else loaded, training.lora)
 
 
 def fine_tune(

@@ -1,6 +1,6 @@
 """What a model predicts on one task's probes, kept under what it depends on: the model, the probes, the tokens kept.
 
-    item = expert_item(experts, 0, 64, vocabulary, {key: probes}, batch_size=32)    # None: all is in its folder
+    item = expert_item(models, 0, 64, vocabulary, {key: probes}, batch_size=32)    # None: all is in its folder
     expert_parts(experts, 0, 64)[key]["log_probs"]                                  # (C_t, 65) StoredTensor
 
 A folder belongs to one model, base, precision and number of tokens. In it, a part has the name of its probes' content;
@@ -18,8 +18,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from taskpgm.base import base_source, chosen_threads, load_model, torch_threads
+from taskpgm.base import base_source, chosen_threads, torch_threads
 from taskpgm.executors import Item, Job, Source
+from taskpgm.expert_models import ExpertModels
 from taskpgm.experts import Experts
 from taskpgm.integrity import keep_sound
 from taskpgm.storage import content_hash, remove_partial, versions
@@ -27,14 +28,15 @@ from taskpgm.tensor_files import Layout, StoredTensor, stored_tensors, tensors_d
 from taskpgm.types import Probes
 
 SCHEMA = 3
+MODELS = "models"  # what models that stay in memory are kept as
 Parts: TypeAlias = Mapping[str, Mapping[str, StoredTensor]]
 """By probes' key and by name ("log_probs", "subset", "targets"), where the numbers are."""
 
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """What it takes to have one model read some probes, as plain data. experts: the model's own entry alone, if it is
-    an expert. k: how many of the `vocabulary` tokens of a context are kept."""
+    """What it takes to have one model read some probes, as plain data. experts: their settings, without any of them.
+    k: how many of the `vocabulary` tokens of a context are kept."""
 
     experts: Experts
     probes: Mapping[str, Probes]
@@ -48,28 +50,28 @@ class Reading:
         return self.k == self.vocabulary
 
 
-def base_item(experts: Experts, k: int, vocabulary: int, wanted: Mapping[str, Probes], batch_size: int) -> Item | None:
+def base_item(
+    models: ExpertModels, k: int, vocabulary: int, wanted: Mapping[str, Probes], batch_size: int
+) -> Item | None:
     """Reading by the base: the k most probable tokens of each context, ascending (none are stored of k = vocabulary),
     and targets. None where nothing is missing."""
-    none = replace(experts, names=(), directories=(), probes=())
-    reading = Reading(none, wanted, k, vocabulary, batch_size)
-    sources = (base_source(experts.base),)
-    return _item("the base model", _read_base, reading, _folder(experts, "base", k), sources)
+    reading = Reading(_settings(models.experts), wanted, k, vocabulary, batch_size)
+    sources = (base_source(models.experts.base),)
+    return _item("the base model", _read_base, reading, _folder(models.experts, "base", k), sources, models)
 
 
 def expert_item(
-    experts: Experts, index: int, k: int, vocabulary: int, wanted: Mapping[str, Probes], batch_size: int
+    models: ExpertModels, index: int, k: int, vocabulary: int, wanted: Mapping[str, Probes], batch_size: int
 ) -> Item | None:
     """Reading by one expert, when the base has: log-probabilities of the base's k tokens, the pooled rest last, and of
     the true tokens. None where nothing is missing."""
-    directory = experts.directories[index]
-    alone = replace(experts, names=(experts.names[index],), directories=(directory,), probes=())
-    reading = Reading(alone, wanted, k, vocabulary, batch_size)
-    sources = [Source(directory), Source(_folder(experts, "base", k), shared=True)]
+    experts = models.experts
+    reading = Reading(_settings(experts), wanted, k, vocabulary, batch_size)
+    sources = [Source(experts.directories[index]), Source(_folder(experts, "base", k), shared=True)]
     if experts.training.lora is not None:
         sources.append(base_source(experts.base))
     name = f"the expert of task {experts.names[index]!r}"
-    return _item(name, _read_expert, reading, _folder(experts, experts.fingerprint(index), k), tuple(sources))
+    return _item(name, _read_expert, reading, _folder(experts, experts.fingerprint(index), k), tuple(sources), models)
 
 
 def base_parts(experts: Experts, k: int) -> Parts:
@@ -83,7 +85,12 @@ def expert_parts(experts: Experts, index: int, k: int) -> Parts:
 
 
 def _item(
-    name: str, work: Callable[[Job], None], reading: Reading, folder: Path, sources: tuple[Source, ...]
+    name: str,
+    work: Callable[[Job], None],
+    reading: Reading,
+    folder: Path,
+    sources: tuple[Source, ...],
+    models: ExpertModels,
 ) -> Item | None:
     known = _known(folder)
     missing = {key: probes for key, probes in reading.probes.items() if key not in known}
@@ -92,7 +99,7 @@ def _item(
     remove_partial(folder)
     path = folder / f"{content_hash(sorted(missing))}.safetensors"
     threads = chosen_threads(reading.experts.training.threads)
-    return Item(name, work, replace(reading, probes=missing), sources, path, threads, model=True)
+    return Item(name, work, replace(reading, probes=missing), sources, path, threads, True, {MODELS: models})
 
 
 def _read_base(job: Job) -> None:
@@ -100,7 +107,7 @@ def _read_base(job: Job) -> None:
     job.report(0)
 
     def chunks() -> Iterator[NDArray[Any]]:
-        model, targets = load_model(job.sources[0], reading.experts.training.precision), []
+        model, targets = _models(job, job.sources[0]).base(), []
         for _, _, log_probs, true in _through(model, reading.probes, reading.batch_size):
             if not reading.whole:
                 kept = log_probs.topk(reading.k, dim=1).indices.sort(dim=1).values
@@ -116,12 +123,10 @@ def _read_expert(job: Job) -> None:
     reading: Reading = job.data
     job.report(0)
     directory, base, *more = job.sources
-    place = replace(reading.experts.base, path=more[0]) if more else reading.experts.base
-    model = replace(reading.experts, directories=(directory,), base=place).load(0)
     known = _known(base)
 
     def chunks() -> Iterator[NDArray[Any]]:
-        targets = []
+        model, targets = _models(job, *more).at(directory), []
         for key, contexts, log_probs, true in _through(model, reading.probes, reading.batch_size):
             subset = known[key].get("subset")
             kept = None if subset is None else subset.rows(int(contexts[0]), int(contexts[-1]) + 1)
@@ -131,6 +136,20 @@ def _read_expert(job: Job) -> None:
 
     rows = _layout(reading.probes, "log_probs", np.float32, reading.k + 1)
     _write(job, {**rows, **_layout(reading.probes, "targets", np.float32)}, chunks())
+
+
+def _models(job: Job, *base: Path) -> ExpertModels:
+    """The models in this process, or new ones whose base lies here."""
+    if MODELS not in job.memory:
+        experts: Experts = job.data.experts
+        here = replace(experts.base, path=base[0]) if base else experts.base
+        job.memory[MODELS] = ExpertModels(replace(experts, base=here))
+    models: ExpertModels = job.memory[MODELS]
+    return models
+
+
+def _settings(experts: Experts) -> Experts:
+    return replace(experts, names=(), directories=(), probes=())
 
 
 def _write(job: Job, layout: Layout, chunks: Iterator[NDArray[Any]]) -> None:

@@ -18,6 +18,7 @@ from taskpgm.base import load_model_config
 from taskpgm.config import ProbeSettings
 from taskpgm.executors import LOCAL, Executor
 from taskpgm.executors.executor import nothing
+from taskpgm.expert_models import ExpertModels
 from taskpgm.experts import Experts, tokenize_for
 from taskpgm.prediction_parts import Parts, base_item, base_parts, expert_item, expert_parts, folders
 from taskpgm.progress import Progress, silent
@@ -95,12 +96,12 @@ def read_missing(
     executor: Executor,
 ) -> None:
     """Have the base and every expert read the probes that they have not read; experts with the same weights once."""
-    n = len(experts.names)
+    n, models = len(experts.names), ExpertModels(experts)
     progress("predictions", 0, n + 1, "base")
-    first = base_item(experts, k, vocabulary, probes, batch_size)
+    first = base_item(models, k, vocabulary, probes, batch_size)
     for _ in executor.run([] if first is None else [first], nothing):
         continue
-    found = [expert_item(experts, i, k, vocabulary, probes, batch_size) for i in range(n)]
+    found = [expert_item(models, i, k, vocabulary, probes, batch_size) for i in range(n)]
     by_path = {item.path: (item, name) for item, name in zip(found, experts.names, strict=True) if item is not None}
     items, names = [item for item, _ in by_path.values()], [name for _, name in by_path.values()]
     done = n + 1 - len(items)

@@ -199,9 +199,12 @@ def _trained(run: TrainingRun, on_step: Callable[[int], None]) -> tuple[Any, dic
     sequence = mixed_sequence(tasks, run.shares, training.steps, training.batch_size, training.seed)
     marks = training.snapshot_steps() if measure.curve else []
     curve: list[FloatArray] = []
+    loaded: Any = None
     if marks:
-        curve.append(task_losses(load_model(run.base.path, training.precision), probes, measure.batch_size))
-    model = trainable(run.base, training)
+        loaded = load_model(run.base.path, training.precision)
+        curve.append(task_losses(loaded, probes, measure.batch_size))
+    loaded = loaded if training.lora is not None else None  # an adapter can go on the base that was just read
+    model = trainable(run.base, training, loaded)
 
     look = partial(task_losses, probes=probes, batch_size=measure.batch_size)
     fine_tune(model, sequence, training, looking_on(model, marks, look, curve, on_step))

@@ -41,7 +41,7 @@ def save_model(directory: Path, kind: str = "Llama", seed: int = 0) -> Path:
         pad_token_id=tokenizer.pad_token_id,
         **SIZES,
     )
-    getattr(transformers, f"{kind}ForCausalLM")(config).save_pretrained(directory)
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     return directory
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
@@ -36,7 +36,7 @@ class Job:
 
     sources: where the item's sources are on this machine. place: the file or folder to make, whole or not at all; the
     item's path, or one of the same name elsewhere. threads: processor threads to compute with. report: called with how
-    far it is.
+    far it is. memory: what earlier items left for it, if they were done in the same process; it may hold nothing.
     """
 
     sources: tuple[Path, ...]
@@ -44,6 +44,7 @@ class Job:
     data: Any
     threads: int
     report: Callable[[int], None]
+    memory: dict[str, Any]
 
 
 Work: TypeAlias = Callable[[Job], Any]
@@ -56,7 +57,7 @@ class Item:
     name: what messages call it, such as "the expert of task 'copy'". work: a function of a module; what it returns is
     plain data. path: the file or folder that it makes, or the file that it changes; None where it only returns
     something. threads: processor threads, on which last digits depend. model: whether a language model computes, which
-    a graphics card speeds up.
+    a graphics card speeds up. memory: what items that share it may leave for each other, and never sent anywhere.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Item:
     path: Path | None = None
     threads: int = 1
     model: bool = False
+    memory: dict[str, Any] = field(default_factory=dict)
 
 
 class Executor(abc.ABC):

@@ -17,7 +17,8 @@ class LocalExecutor(Executor):
     def run(self, items: Iterable[Item], report: Callable[[int, int], None]) -> Iterator[tuple[int, Any]]:
         for index, item in enumerate(items):
             sources = tuple(source.path for source in item.sources)
-            yield index, item.work(Job(sources, item.path, item.data, item.threads, partial(report, index)))
+            job = Job(sources, item.path, item.data, item.threads, partial(report, index), item.memory)
+            yield index, item.work(job)
 
 
 LOCAL = LocalExecutor()

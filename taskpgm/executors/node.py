@@ -84,7 +84,7 @@ def _done(order: Order, scratch: Path) -> Made:
     made.mkdir()
     unpack(order.changed, made)
     place = None if order.name is None else made / order.name
-    value = order.work(Job(sources, place, order.data, order.threads, _unheard))
+    value = order.work(Job(sources, place, order.data, order.threads, _unheard, {}))
     if place is None:
         return Made(value)
     return Made(value, pack(place), place.is_dir())
