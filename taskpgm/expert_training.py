@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from taskpgm.adapters import name_base, without_adapter
+from taskpgm.adapters import settle_description, without_adapter
 from taskpgm.base import Base, base_source, chosen_threads, load_model, save_parts, torch_threads
 from taskpgm.config import ProbeSettings, TrainingSettings
 from taskpgm.executors import Executor, Item, Job
@@ -28,7 +28,6 @@ from taskpgm.progress import Progress
 from taskpgm.storage import atomic_directory
 from taskpgm.tokens import TokenExample, TokenTask
 from taskpgm.types import FloatArray, InputError, Probes
-
 
 BASE = "base"  # what a base model that stays in memory is kept as
 
@@ -180,12 +179,12 @@ def train_one(
     sequence = training_sequence(task.train, training)
     snapshots, losses = training.snapshot_steps(), [np.array(list(start_losses.values()))]
     model = trainable(base, training, loaded)
-    if training.lora is not None and named is not None:
-        name_base(model, named)
     try:
         fine_tune(model, sequence, training, looking_on(model, snapshots, look, losses, on_step))
         if not np.all(np.isfinite(losses)):
             raise InputError(f"task {task.name!r}: training diverged (its losses are not finite); lower learning_rate.")
+        if training.lora is not None:
+            settle_description(model, named or base.path)
         by_key = dict(zip(start_losses, np.transpose(losses).tolist(), strict=True))
         _keep(model, directory, _exposure(sequence, snapshots, training.batch_size), by_key)
     finally:

@@ -181,6 +181,7 @@ def mix(
         similarity=similarity_of(energy),
         divergence=measure_of(energy),
         progress=progress,
+        executor=executor,
     )
     affinity = affinity_within(experts, tokenised, probes, estimate, progress, executor)
     losses = experts.curves() if covering or experts.have_curves else None

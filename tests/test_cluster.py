@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -19,11 +21,13 @@ from tiny import write_config, write_tasks
 import taskpgm as tp
 from taskpgm import expert_training
 from taskpgm.config import load_config
+from taskpgm.divergences import tiles
 from taskpgm.executors import Item, Source, cluster
 from taskpgm.executors.cluster import RayExecutor, ray_cluster
 from taskpgm.executors.executor import nothing
 from taskpgm.pipeline import run
 from taskpgm.progress import silent
+from taskpgm.report_page import write_page
 from taskpgm.types import InputError
 
 ray = pytest.importorskip("ray", reason="Ray is an extra: pip install 'taskpgm[ray]'")
@@ -68,15 +72,16 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """Every file in a run's folder, but for what tells times."""
-    files = [file for file in sorted(folder.rglob("*")) if file.is_file() and file.name != "log.jsonl"]
+    """Every file in a run's folder, but for what tells times, and who was there."""
+    files = [file for file in sorted(folder.rglob("*")) if file.is_file() and file.name not in {"log.jsonl", ".lock"}]
     return {str(file.relative_to(folder)): file.read_bytes() for file in files}
 
 
 def test_a_run_on_a_cluster_leaves_the_bytes_of_one_here(
     project: Path, executor: RayExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One of its processes is killed while it trains, too."""
+    """Divergences in tiles as well. One of its processes is killed while it trains."""
+    monkeypatch.setattr(tiles, "LEAST_WORK", 1)
     marker = project / "killed"
     dying = partial(cluster_items.dies_once, expert_training._train, marker, 3)
     monkeypatch.setattr(expert_training, "_train", dying)
@@ -224,3 +229,77 @@ def test_options_that_do_not_fit_are_refused(
 ) -> None:
     code, _, error = call("run", project / "run.yaml", "--out", tmp_path / "out", *options)
     assert (code, error) == (2, f"error: {why}\n")
+
+
+# ------------------------------------------------------------- the program as a process of its own, stopped or killed
+
+LONGER = {"steps": 40, "batch_size": 4, "learning_rate": 0.01, "warmup_steps": 1}
+
+
+def started(project: Path, out: Path) -> subprocess.Popen[str]:
+    """The program at work on this module's cluster."""
+    command = [sys.executable, "-m", "taskpgm", "run", str(project / "longer.yaml"), "--out", str(out), "--on", "ray"]
+    command += ["--address", ray.get_runtime_context().gcs_address]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def with_first_expert(project: Path, out: Path) -> subprocess.Popen[str]:
+    process = started(project, out)
+    while process.poll() is None and not any(out.glob("experts/[!.]*")):
+        time.sleep(0.02)
+    return process
+
+
+@pytest.fixture(scope="module")
+def longer(project: Path) -> Path:
+    """The project with a run that takes a while, which is in `longer`."""
+    config = write_config(project, training=LONGER).rename(project / "longer.yaml")
+    write_config(project)
+    run(load_config(config), project / "longer")
+    write_page(project / "longer")
+    return project
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_what_is_under_way_and_the_same_command_goes_on(
+    number: signal.Signals, longer: Path, executor: RayExecutor
+) -> None:
+    out = longer / f"stopped {int(number)}"
+    process = with_first_expert(longer, out)
+    begun = time.monotonic()
+    process.send_signal(number)
+    _, error = process.communicate()
+    assert time.monotonic() - begun < 10.0
+    assert process.returncode == 128 + number, error
+    assert error.splitlines()[-1] == "Stopped. The same command goes on from here."
+    assert "Traceback" not in error
+    assert not list(out.rglob(".partial-*"))
+    kept = {path.name: path.stat().st_mtime_ns for path in out.glob("experts/*")}
+    again = started(longer, out)
+    output, error = again.communicate()
+    assert again.returncode == 0, error
+    assert "raylet" not in output
+    assert tree(out) == tree(longer / "longer")
+    assert {path.name: path.stat().st_mtime_ns for path in out.glob("experts/*") if path.name in kept} == kept
+
+
+@pytest.mark.slow
+def test_a_driver_that_was_killed_goes_on(longer: Path, executor: RayExecutor) -> None:
+    """Nothing is left of it on the cluster after a while, and the next one ends with the same bytes."""
+    out = longer / "killed driver"
+    process = with_first_expert(longer, out)
+    process.kill()
+    process.communicate()
+    run(load_config(longer / "longer.yaml"), out, silent, executor)
+    write_page(out)
+    assert tree(out) == tree(longer / "longer")
+
+
+@pytest.mark.slow
+def test_nobody_at_the_address_is_one_line(longer: Path, tmp_path: Path) -> None:
+    options = ["--out", str(tmp_path / "out"), "--on", "ray", "--address", "127.0.0.1:9"]
+    command = [sys.executable, "-m", "taskpgm", "run", str(longer / "longer.yaml"), *options]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: no Ray cluster at '127.0.0.1:9' (")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
@@ -45,7 +46,11 @@ def executor_at(on: str, address: str | None, gpus: float | None) -> Iterator[Ex
     if on == "ray":
         from taskpgm.executors.cluster import ray_cluster
 
-        with ray_cluster(address, gpus=1.0 if gpus is None else gpus) as executor:
+        # Ray tells of processes that died on standard output, which is the command's own
+        with (
+            contextlib.redirect_stdout(sys.stderr),
+            ray_cluster(address, gpus=1.0 if gpus is None else gpus) as executor,
+        ):
             yield executor
         return
     for name, value in (("--address", address), ("--gpus", gpus)):

@@ -21,7 +21,7 @@ from taskpgm.executors.executor import Executor, Item, Source
 from taskpgm.executors.node import PACKAGES, Bundle, Made, Order, do
 from taskpgm.executors.packing import pack, unpack_to
 from taskpgm.integrity import looks
-from taskpgm.stopping import signals_kept, stop_if_asked
+from taskpgm.stopping import signals_noted
 from taskpgm.storage import content_hash, first_line, versions
 from taskpgm.types import InputError
 
@@ -87,7 +87,7 @@ class RayExecutor(Executor):
         self.connected = True
         _check_answers(self._address)
         try:
-            with signals_kept():
+            with signals_noted():
                 self._ray.init(
                     address=self._address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
                 )
@@ -97,13 +97,18 @@ class RayExecutor(Executor):
 
     def _ended(self, waiting: dict[Any, tuple[int, Item]]) -> Iterator[tuple[int, Any]]:
         """What ends within a moment; it is no longer waited for."""
-        stop_if_asked()
-        for reference in self._ray.wait(list(waiting), num_returns=1, timeout=POLL)[0]:
+        with signals_noted():
+            ready, _ = self._ray.wait(list(waiting), num_returns=1, timeout=POLL)
+        for reference in ready:
             index, item = waiting.pop(reference)
             yield index, self._received(reference, item)
 
     def _sent(self, item: Item) -> Any:
         """A reference to what an item will have made."""
+        with signals_noted():
+            return self._order(item)
+
+    def _order(self, item: Item) -> Any:
         bundles = tuple(self._bundle(source) for source in item.sources)
         path = item.path
         changed = pack(path) if path is not None and path.is_file() else ()
@@ -116,7 +121,8 @@ class RayExecutor(Executor):
         """What an item returned, when what it made is in its place."""
         errors = self._ray.exceptions
         try:
-            made: Made = self._ray.get(reference)
+            with signals_noted():
+                made: Made = self._ray.get(reference)
         except errors.RayTaskError:  # not foreseen: with the traceback of where it happened
             raise
         except errors.RayError as error:
