@@ -107,6 +107,11 @@ class TrainingSettings(Settings):
     threads: int | None = Field(default=None, ge=1)
     """Processor threads for torch, which last digits depend on; OMP_NUM_THREADS or all cores where not given."""
     lora: LoraSettings | None = None
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass instead of keeping them: less memory, a third more work."""
+    micro_batch: int | None = Field(default=None, ge=1)
+    """How many of a batch's examples go through the model at a time: all where not given, and half as many whenever
+    memory runs out. The loss, its gradient and all settings stay those of the whole batch."""
     snapshots: tuple[float, ...] = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0)
     """Shares of the steps after which the expert's loss on every task's probes is kept."""
 
@@ -116,6 +121,10 @@ class TrainingSettings(Settings):
         if list(snapshots) != sorted(set(snapshots)) or snapshots[:1] != (0.0,) or snapshots[-1:] != (1.0,):
             raise ValueError("expected increasing shares from 0.0 to 1.0")
         return snapshots
+
+    def determining(self) -> dict[str, Any]:
+        """The settings that decide what comes out, as JSON values; those that only make it fit change last digits."""
+        return self.model_dump(mode="json", exclude={"gradient_checkpointing", "micro_batch"})
 
     def snapshot_steps(self) -> list[int]:
         """The steps after which to take a snapshot, from 0 to `steps`."""

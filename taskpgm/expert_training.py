@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from taskpgm.adapters import without_adapter
-from taskpgm.base import Base, load_model, save_parts
+from taskpgm.base import Base, save_parts
 from taskpgm.config import ProbeSettings, TrainingSettings
 from taskpgm.expert_curves import add_to_curve, losses_on, unknown_probes, weights_hash, write_curve
-from taskpgm.fine_tuning import fine_tune, looking_on, trainable, training_sequence
+from taskpgm.fine_tuning import as_in_training, fine_tune, load_start, looking_on, trainable, training_sequence
 from taskpgm.progress import Progress
 from taskpgm.storage import atomic_directory
 from taskpgm.tokens import TokenExample, TokenTask
@@ -44,8 +44,9 @@ def train_missing(
 ) -> None:
     needed = {key for directory in directories for key in still_to_do(directory, probes, curves)}
     seen = {key: own for key, own in probes.items() if key in needed}
-    loaded = load_model(base.path, training.precision)
-    start_losses = dict(zip(seen, losses_on(loaded, seen, settings.batch_size).tolist(), strict=True))
+    loaded = load_start(base, training)
+    with as_in_training(training):
+        start_losses = dict(zip(seen, losses_on(loaded, seen, settings.batch_size).tolist(), strict=True))
     loaded = loaded if training.lora is not None else None  # what is trained whole is loaded for each expert anew
     total = len(tasks) * training.steps
     for number, (task, directory) in enumerate(zip(tasks, directories, strict=True)):

@@ -140,7 +140,7 @@ def _expert_key(task: TokenTask, base: Base, training: TrainingSettings) -> str:
             "schema": SCHEMA,
             "base": base.fingerprint,
             "train": [[list(row.ids), row.target_start] for row in task.train],
-            "training": training.model_dump(mode="json"),
+            "training": training.determining(),
             "versions": versions("torch", "transformers", "peft", "accelerate"),
         }
     )
