@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import Field, field_validator, model_validator
 
 from taskpgm.energy_settings import EnergySettings
+from taskpgm.few_bits import LoadIn
 from taskpgm.settings import Settings, Share, read_yaml, suggestion, validated
 from taskpgm.types import InputError
 
@@ -80,6 +81,10 @@ class ModelSettings(Settings):
 
     name: str
     revision: str | None = None
+    load_in: LoadIn | None = None
+    """Few bits a weight (bitsandbytes), for LoRA: the frozen base takes a half to a quarter of the memory."""
+    device_map: Literal["auto"] | None = None
+    """auto: spread the model over all cards, for one that no card can hold alone."""
 
 
 class LoraSettings(Settings):
@@ -274,6 +279,15 @@ class RunConfig(Settings):
         if self.probes.width is not None and self.energy.kind != "pairwise":
             raise ValueError(
                 "probes.width is for divergences, which only energy: {kind: pairwise} weighs; add that, or leave it out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _few_bits_are_frozen(self) -> RunConfig:
+        if self.model.load_in is not None and self.training.lora is None:
+            raise ValueError(
+                f"model.load_in: {self.model.load_in} is for a frozen base; add training: {{lora: {{rank: 16}}}}, or"
+                " leave it out"
             )
         return self
 

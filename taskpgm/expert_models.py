@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from taskpgm.adapters import adapted, without_adapter
-from taskpgm.base import load_model
+from taskpgm.base import load_base
 from taskpgm.experts import Experts
 
 
@@ -28,7 +28,7 @@ class ExpertModels:
         if self._shared is not None:
             self._shared = without_adapter(self._shared)
             return self._shared
-        loaded = load_model(self.experts.base.path, self.experts.training.precision)
+        loaded = load_base(self.experts.base, self.experts.training.precision)
         if self.experts.training.lora is not None:
             self._shared = loaded
         return loaded

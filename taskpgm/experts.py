@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from taskpgm.adapters import adapted
-from taskpgm.base import Base, load_model, load_model_config, load_tokenizer, locate_base, torch_threads
+from taskpgm.base import Base, load_base, load_model, load_model_config, load_tokenizer, locate_base, torch_threads
 from taskpgm.config import ProbeSettings, TrainingSettings
 from taskpgm.expert_curves import expert_damage, read_curves, stored_weights_hash, unknown_probes
 from taskpgm.expert_training import still_to_do, train_missing
@@ -44,8 +44,8 @@ class Experts:
     def load(self, index: int) -> Any:
         """The expert's model, in evaluation mode."""
         if self.training.lora is None:
-            return load_model(self.directories[index], self.training.precision)
-        return adapted(load_model(self.base.path, self.training.precision), self.directories[index])
+            return load_model(self.directories[index], self.training.precision, device_map=self.base.device_map)
+        return adapted(load_base(self.base, self.training.precision), self.directories[index])
 
     def fingerprint(self, index: int) -> str:
         """The hash of what the expert predicts with: its weights, the base, and how adapters are applied to it."""

@@ -17,13 +17,14 @@ from typing import Any
 import numpy as np
 
 from taskpgm.adapters import with_adapter
-from taskpgm.base import Base, device, load_model
+from taskpgm.base import Base, device, load_base
 from taskpgm.checkpointing import recompute_activations
 from taskpgm.config import TrainingSettings
 from taskpgm.halving import enough_memory
 from taskpgm.micro_batches import REMEDY, trainer_class
+from taskpgm.one_process import check_one_process
 from taskpgm.tokens import TokenExample, pad_batch
-from taskpgm.types import FloatArray
+from taskpgm.types import FloatArray, InputError
 
 
 def training_sequence(examples: Sequence[TokenExample], training: TrainingSettings) -> list[TokenExample]:
@@ -42,7 +43,9 @@ def in_epochs(examples: Sequence[TokenExample], needed: int, generator: np.rando
 
 def load_start(base: Base, training: TrainingSettings) -> Any:
     """The base with the weights that training starts from: float32 where these are trained, else in the precision."""
-    return load_model(base.path, "float32" if training.lora is None else training.precision)
+    if training.lora is None and base.load_in is not None:
+        raise InputError(f"model.load_in: {base.load_in} is for a frozen base; add training: {{lora: {{rank: 16}}}}.")
+    return load_base(base, "float32" if training.lora is None else training.precision)
 
 
 @contextlib.contextmanager
@@ -83,11 +86,12 @@ def fine_tune(
     The batches of such a Trainer are not split: what is attached looks at them whole.
 
     Raises:
-        InputError: memory runs out with one example at a time.
+        InputError: memory runs out with one example at a time, or this is one of several processes.
     """
     from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
     from transformers.utils import logging
 
+    check_one_process()
     logging.disable_progress_bar()
     if training.gradient_checkpointing:
         recompute_activations(model)

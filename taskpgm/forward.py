@@ -55,7 +55,7 @@ def _log_probs_of(model: Any, probes: Probes, slices_output: bool, members: rang
         column = np.concatenate(positions)
         if slices_output:
             column = np.searchsorted(kept, column)
-        chosen = logits[torch.as_tensor(row, device=place), torch.as_tensor(column, device=place)]
+        chosen = logits[torch.as_tensor(row, device=logits.device), torch.as_tensor(column, device=logits.device)]
         return torch.log_softmax(chosen.float(), dim=-1)
 
 

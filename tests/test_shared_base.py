@@ -11,7 +11,8 @@ import torch
 from tiny import save_model, write_tasks
 
 import taskpgm as tp
-from taskpgm import expert_models, expert_training, experts, fine_tuning
+from taskpgm import base as base_module
+from taskpgm import expert_models, expert_training, experts
 from taskpgm.adapters import with_adapter, without_adapter
 from taskpgm.base import load_model
 from taskpgm.config import MeasureSettings
@@ -51,7 +52,7 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         seen.append(path)
         return load_model(path, *more, **named)
 
-    for module in (expert_models, experts, fine_tuning):
+    for module in (base_module, experts):
         monkeypatch.setattr(module, "load_model", counted)
     return seen
 
@@ -108,7 +109,7 @@ def test_training_and_reading_leave_the_base_as_it_was(
     monkeypatch.setattr(expert_training, "load_start", lambda *a: held)
     again = tp.train_experts(tasks, trained.base, tmp_path, training=TRAINING, probes=PROBES)
     same_state(before, state(held))
-    monkeypatch.setattr(expert_models, "load_model", lambda *a: held)
+    monkeypatch.setattr(expert_models, "load_base", lambda *a: held)
     models = ExpertModels(again)
     for i in (0, 1):
         models.expert(i)

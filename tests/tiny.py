@@ -39,8 +39,7 @@ def save_model(directory: Path, kind: str = "Llama", seed: int = 0, **changes: A
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        **SIZES,
-        **changes,
+        **{**SIZES, **changes},
     )
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(directory)
     tokenizer.save_pretrained(directory)
