@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from taskpgm.checkpointing import keep_activations
 from taskpgm.config import LoraSettings
 from taskpgm.storage import first_line
 from taskpgm.types import InputError
@@ -68,7 +69,11 @@ def without_adapter(model: Any) -> Any:
     """The base model under an adapter, which is dropped; a model that has none, as it is."""
     from peft import PeftModel
 
-    return model.unload().eval() if isinstance(model, PeftModel) else model
+    if not isinstance(model, PeftModel):
+        return model
+    base = model.unload().eval()
+    keep_activations(base)
+    return base
 
 
 @contextlib.contextmanager

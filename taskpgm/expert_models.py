@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from taskpgm.adapters import adapted, without_adapter
-from taskpgm.base import load_model
+from taskpgm.base import load_base
 from taskpgm.experts import Experts
 
 
@@ -29,7 +29,7 @@ class ExpertModels:
         if self._shared is not None:
             self._shared = without_adapter(self._shared)
             return self._shared
-        loaded = load_model(self.experts.base.path, self.experts.training.precision)
+        loaded = load_base(self.experts.base, self.experts.training.precision)
         if self.experts.training.lora is not None:
             self._shared = loaded
         return loaded
@@ -41,6 +41,6 @@ class ExpertModels:
     def at(self, folder: Path) -> Any:
         """The model of the expert in a folder."""
         if self.experts.training.lora is None:
-            return load_model(folder, self.experts.training.precision)
+            return self.experts.load_from(folder)
         self._shared = adapted(self.base(), folder)
         return self._shared

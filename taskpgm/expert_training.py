@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 
 from taskpgm.adapters import settle_description, without_adapter
-from taskpgm.base import Base, base_source, chosen_threads, load_model, save_parts, torch_threads
+from taskpgm.base import Base, base_source, chosen_threads, save_parts, torch_threads
 from taskpgm.config import ProbeSettings, TrainingSettings
 from taskpgm.executors import Executor, Item, Job
 from taskpgm.executors.executor import nothing
 from taskpgm.expert_curves import CURVE_FILE, add_to_curve, losses_on, unknown_probes, weights_hash, write_curve
-from taskpgm.fine_tuning import fine_tune, looking_on, trainable, training_sequence
+from taskpgm.fine_tuning import as_in_training, fine_tune, load_start, looking_on, trainable, training_sequence
 from taskpgm.progress import Progress
 from taskpgm.storage import atomic_directory
 from taskpgm.tokens import TokenExample, TokenTask
@@ -97,7 +97,7 @@ def _start_losses(
     executor: Executor,
 ) -> list[float]:
     """The base's loss on each task's probes."""
-    data, threads = (probes, training, batch_size), chosen_threads(training.threads)
+    data, threads = (probes, base, training, batch_size), chosen_threads(training.threads)
     item = Item("the base model", _read_base, data, (base_source(base),), None, threads, True, memory)
     [(_, losses)] = executor.run([item], nothing)
     found: list[float] = losses
@@ -105,9 +105,9 @@ def _start_losses(
 
 
 def _read_base(job: Job) -> list[float]:
-    probes, training, batch_size = job.data
-    with torch_threads(job.threads):
-        loaded = load_model(job.sources[0], training.precision)
+    probes, base, training, batch_size = job.data
+    with torch_threads(job.threads), as_in_training(training):
+        loaded = load_start(replace(base, path=job.sources[0]), training)
         losses: list[float] = losses_on(loaded, probes, batch_size).tolist()
     if training.lora is not None:  # what is trained whole is loaded for each expert anew
         job.memory[BASE] = loaded

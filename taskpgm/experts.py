@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from taskpgm.adapters import adapted
-from taskpgm.base import Base, load_model, load_model_config, load_tokenizer, locate_base, torch_threads
+from taskpgm.base import Base, load_base, load_model, load_model_config, load_tokenizer, locate_base, torch_threads
 from taskpgm.config import ProbeSettings, TrainingSettings
 from taskpgm.executors import LOCAL, Executor
 from taskpgm.expert_curves import expert_damage, read_curves, stored_weights_hash, unknown_probes
@@ -44,9 +44,13 @@ class Experts:
 
     def load(self, index: int) -> Any:
         """The expert's model, in evaluation mode."""
+        return self.load_from(self.directories[index])
+
+    def load_from(self, directory: Path) -> Any:
+        """The model of the expert in a folder."""
         if self.training.lora is None:
-            return load_model(self.directories[index], self.training.precision)
-        return adapted(load_model(self.base.path, self.training.precision), self.directories[index])
+            return load_model(directory, self.training.precision, device_map=self.base.device_map)
+        return adapted(load_base(self.base, self.training.precision), directory)
 
     def fingerprint(self, index: int) -> str:
         """The hash of what the expert predicts with: its weights, the base, and how adapters are applied to it."""
@@ -144,7 +148,7 @@ def _expert_key(task: TokenTask, base: Base, training: TrainingSettings) -> str:
             "schema": SCHEMA,
             "base": base.fingerprint,
             "train": [[list(row.ids), row.target_start] for row in task.train],
-            "training": training.model_dump(mode="json"),
+            "training": training.determining(),
             "versions": versions("torch", "transformers", "peft", "accelerate"),
         }
     )

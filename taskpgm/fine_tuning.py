@@ -3,22 +3,28 @@
     model = trainable(base, training)
     fine_tune(model, training_sequence(examples, training), training, on_step=print)
 
-The loss is on target tokens only, averaged over those of a batch.
+The loss is on target tokens only, averaged over those of a batch, which may go through the model in parts
+(`taskpgm.micro_batches`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from taskpgm.adapters import with_adapter
-from taskpgm.base import Base, device, load_model
+from taskpgm.base import Base, device, load_base
+from taskpgm.checkpointing import recompute_activations
 from taskpgm.config import TrainingSettings
+from taskpgm.halving import enough_memory
+from taskpgm.micro_batches import REMEDY, trainer_class
+from taskpgm.one_process import check_one_process
 from taskpgm.tokens import TokenExample, pad_batch
-from taskpgm.types import FloatArray
+from taskpgm.types import FloatArray, InputError
 
 
 def training_sequence(examples: Sequence[TokenExample], training: TrainingSettings) -> list[TokenExample]:
@@ -35,6 +41,26 @@ def in_epochs(examples: Sequence[TokenExample], needed: int, generator: np.rando
     return [examples[i] for i in order[:needed]]
 
 
+def load_start(base: Base, training: TrainingSettings) -> Any:
+    """The base with the weights that training starts from: float32 where these are trained, else in the precision."""
+    if training.lora is None and base.load_in is not None:
+        raise InputError(f"model.load_in: {base.load_in} is for a frozen base; add training: {{lora: {{rank: 16}}}}.")
+    return load_base(base, "float32" if training.lora is None else training.precision)
+
+
+@contextlib.contextmanager
+def as_in_training(training: TrainingSettings) -> Iterator[None]:
+    """A block in which a model computes as those do that are being trained: the start of a curve is read like its rest.
+
+    In bfloat16 these have float32 weights (adapters, or all of them) and products in bfloat16. Predictions are read
+    from weights that are bfloat16 themselves, the base's and the experts' alike.
+    """
+    import torch
+
+    with torch.autocast(device(), torch.bfloat16, enabled=training.precision == "bfloat16"):
+        yield
+
+
 def trainable(base: Base, training: TrainingSettings, loaded: Any | None = None) -> Any:
     """The base as training starts from it, with an adapter where the settings ask for one.
 
@@ -43,9 +69,8 @@ def trainable(base: Base, training: TrainingSettings, loaded: Any | None = None)
     from transformers import set_seed
 
     set_seed(training.seed)
-    if training.lora is None:
-        return load_model(base.path, "float32")
-    return with_adapter(load_model(base.path, training.precision) if loaded is None else loaded, training.lora)
+    model = load_start(base, training) if loaded is None else loaded
+    return model if training.lora is None else with_adapter(model, training.lora)
 
 
 def fine_tune(
@@ -58,11 +83,18 @@ def fine_tune(
     """Train a model in place on a fixed sequence of examples; on_step is called with each finished step.
 
     attach: given the Trainer before it starts, may make it draw by a mixture, from the sequence as a torch data set.
+    The batches of such a Trainer are not split: what is attached looks at them whole.
+
+    Raises:
+        InputError: memory runs out with one example at a time, or this is one of several processes.
     """
     from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
     from transformers.utils import logging
 
+    check_one_process()
     logging.disable_progress_bar()
+    if training.gradient_checkpointing:
+        recompute_activations(model)
 
     class StepListener(TrainerCallback):  # type: ignore[misc]
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -92,7 +124,9 @@ def fine_tune(
             disable_tqdm=True,
             dataloader_pin_memory=False,
         )
-        trainer = Trainer(
+        arguments._n_gpu = min(arguments.n_gpu, 1)  # else every card in sight makes the batch larger
+        kind = trainer_class(training.micro_batch or training.batch_size) if attach is None else Trainer
+        trainer = kind(
             model=model,
             args=arguments,
             train_dataset=sequence,
@@ -102,7 +136,8 @@ def fine_tune(
         trainer.remove_callback(PrinterCallback)
         if attach is not None:
             attach(trainer)
-        trainer.train()
+        with enough_memory("training", REMEDY):
+            trainer.train()
     model.eval()
 
 

@@ -89,7 +89,8 @@ def run_on(
 
 def base_of(config: RunConfig) -> Base:
     """The base model of a run's configuration."""
-    return locate_base(*pinned(config.model))
+    model = config.model
+    return locate_base(*pinned(model), load_in=model.load_in, device_map=model.device_map)
 
 
 def pinned(model: ModelSettings) -> tuple[str, str | None]:

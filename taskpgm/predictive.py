@@ -122,7 +122,7 @@ def prediction_folders(experts: Experts, settings: ProbeSettings) -> list[Path]:
 
 def _tokens_kept(experts: Experts, settings: ProbeSettings) -> tuple[int, int]:
     """(how many tokens of a context are kept, how many there are)."""
-    vocabulary = int(load_model_config(experts.base).vocab_size)
+    vocabulary = int(load_model_config(experts.base).get_text_config().vocab_size)
     return vocabulary if settings.top_k == "full" else min(settings.top_k, vocabulary), vocabulary
 
 

@@ -163,14 +163,13 @@ class Costing:
             work += expert_work(self.tasks[i], training)
             read = self._reading if graph else reading([own[keys[i]]], self.config.probes.batch_size)
             look += read.times(looks)
-        # in full fine-tuning the trained weights are float32, and are read as such
-        seen = precision if shape.adapter else "float32"
         memory = state_bytes(shape, precision) + max(
-            activation_bytes(shape, work.most_positions, work.most_outputs, precision), passing_bytes(shape, look, seen)
+            activation_bytes(shape, work.most_positions, work.most_outputs, precision),
+            passing_bytes(shape, look, precision),
         )
         disk = len(self.different) * expert_disk(shape, looks + 1, len(self.tasks))
         trained = self._stage("experts", work, training_flops(shape, work), memory, disk, precision)
-        looked = self._stage("experts", look, reading_flops(shape, look), 0.0, 0.0, seen)
+        looked = self._stage("experts", look, reading_flops(shape, look), 0.0, 0.0, precision)
         return _joined(trained, looked)
 
     def _predictions(self, training: TrainingSettings) -> Stage:
@@ -195,7 +194,6 @@ class Costing:
         """
         settings = self.config.evaluation
         read = measuring(self.tasks, settings)
-        seen: Precision = self.config.training.precision if self.shape.adapter else "float32"
         total: Stage | None = None
         for steps in settings.steps:
             runs = self.seeds * len(settings.mixtures) + _short_runs(settings.mixtures, len(self.tasks))
@@ -204,7 +202,7 @@ class Costing:
             memory = training_bytes(self.shape, work, training.precision)
             trained = self._stage(EVALUATION, work, training_flops(self.shape, work), memory, 0.0, training.precision)
             judged = read.times(runs)
-            looked = self._stage(EVALUATION, judged, reading_flops(self.shape, judged), 0.0, 0.0, seen)
+            looked = self._stage(EVALUATION, judged, reading_flops(self.shape, judged), 0.0, 0.0, training.precision)
             done = _joined(trained, looked)
             total = done if total is None else _joined(total, done)
         assert total is not None

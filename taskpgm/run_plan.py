@@ -18,7 +18,6 @@ from typing import Any
 
 from taskpgm.base import Base, locate_description
 from taskpgm.config import LoraSettings, RunConfig, TrainingSettings
-from taskpgm.costs import Precision
 from taskpgm.experts import tokenize_for
 from taskpgm.hardware import found_hardware, named_hardware
 from taskpgm.model_shape import read_shape
@@ -178,8 +177,7 @@ def plan_of(
     for name in config.evaluation.mixtures:
         check_known(name)
     training = config.training
-    wanted: set[Precision] = {training.precision, "float32"} if training.lora is None else {training.precision}
-    device = named or found_hardware(training.threads, wanted)
+    device = named or found_hardware(training.threads, {training.precision})
     costing = Costing(config, tokenised, shape, device, utilisation, devices, seeds)
     return RunPlan(costing, folder, out, _notes(config, tasks.notes))
 

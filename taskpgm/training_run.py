@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from taskpgm.base import Base, load_model, load_tokenizer, save_parts, torch_threads
+from taskpgm.base import Base, load_tokenizer, save_parts, torch_threads
 from taskpgm.config import MeasureSettings, TrainingSettings
-from taskpgm.fine_tuning import fine_tune, looking_on, trainable
+from taskpgm.fine_tuning import as_in_training, fine_tune, load_start, looking_on, trainable
 from taskpgm.integrity import folder_damage, keep_sound, read_sealed, seal, sealed_damage, write_sums
 from taskpgm.sampling import counts_of, mixed_sequence
 from taskpgm.storage import atomic_directory, content_hash, versions, write_atomic
@@ -77,7 +77,7 @@ class TrainingRun:
                 "schema": SCHEMA,
                 "base": self.base.fingerprint,
                 "tasks": {task.name: [task.digest, count] for task, count in zip(self.tasks, self.counts, strict=True)},
-                "training": self.training.model_dump(mode="json"),
+                "training": self.training.determining(),
                 "measure": self.measure.model_dump(mode="json"),
                 "versions": versions("torch", "transformers", "peft", "accelerate", "numpy"),
             }
@@ -201,8 +201,9 @@ def _trained(run: TrainingRun, on_step: Callable[[int], None]) -> tuple[Any, dic
     curve: list[FloatArray] = []
     loaded: Any = None
     if marks:
-        loaded = load_model(run.base.path, training.precision)
-        curve.append(task_losses(loaded, probes, measure.batch_size))
+        loaded = load_start(run.base, training)
+        with as_in_training(training):
+            curve.append(task_losses(loaded, probes, measure.batch_size))
     loaded = loaded if training.lora is not None else None  # an adapter can go on the base that was just read
     model = trainable(run.base, training, loaded)
 

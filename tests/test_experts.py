@@ -170,7 +170,7 @@ def test_predictions_are_stored_and_found_again(
     trained: Experts, tasks: TaskSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = tp.predict(trained, tasks, PROBES)
-    monkeypatch.setattr("taskpgm.expert_models.load_model", forbidden)
+    monkeypatch.setattr("taskpgm.expert_models.load_base", forbidden)
     monkeypatch.setattr(Experts, "load", forbidden)
     again = tp.predict(trained, tasks, PROBES)
     assert np.array_equal(first.log_probs, again.log_probs)

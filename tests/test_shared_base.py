@@ -12,7 +12,7 @@ from tiny import save_model, write_tasks
 
 import taskpgm as tp
 from taskpgm import base as base_module
-from taskpgm import expert_models, expert_training, experts, fine_tuning
+from taskpgm import expert_models, expert_training, experts
 from taskpgm.adapters import with_adapter, without_adapter
 from taskpgm.base import load_model
 from taskpgm.config import MeasureSettings
@@ -52,9 +52,8 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         seen.append(path)
         return load_model(path, *more, **named)
 
-    for module in (base_module, expert_models, expert_training, experts, fine_tuning):
+    for module in (base_module, experts):
         monkeypatch.setattr(module, "load_model", counted)
-    monkeypatch.setattr("taskpgm.training_run.load_model", counted)
     return seen
 
 
@@ -107,10 +106,10 @@ def test_training_and_reading_leave_the_base_as_it_was(
 ) -> None:
     held = load_model(trained.base.path)
     before = state(held)
-    monkeypatch.setattr(expert_training, "load_model", lambda *a: held)
+    monkeypatch.setattr(expert_training, "load_start", lambda *a: held)
     again = tp.train_experts(tasks, trained.base, tmp_path, training=TRAINING, probes=PROBES)
     same_state(before, state(held))
-    monkeypatch.setattr(expert_models, "load_model", lambda *a: held)
+    monkeypatch.setattr(expert_models, "load_base", lambda *a: held)
     models = ExpertModels(again)
     for i in (0, 1):
         models.expert(i)
@@ -124,7 +123,7 @@ def test_training_that_breaks_off_takes_its_adapter_along(
 ) -> None:
     held = load_model(trained.base.path)
     before = state(held)
-    monkeypatch.setattr(expert_training, "load_model", lambda *a: held)
+    monkeypatch.setattr(expert_training, "load_start", lambda *a: held)
 
     def stop(stage: str, done: int, total: int, text: str) -> None:
         raise KeyboardInterrupt
