@@ -39,12 +39,14 @@ def still_to_do(directory: Path, keys: Collection[str], curves: bool) -> list[st
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """What it takes to train one expert, as plain data. start_losses: the base's, by key of the probes to look at."""
+    """What it takes to train one expert, as plain data; all probes are the item's common data.
+
+    start_losses: the base's, by key of the probes to look at.
+    """
 
     task: TokenTask
     base: Base
     training: TrainingSettings
-    probes: Mapping[str, Probes]
     start_losses: Mapping[str, float]
     batch_size: int
 
@@ -75,11 +77,11 @@ def train_missing(
                 replace(task, probe=(), eval=()),
                 base,
                 training,
-                {key: probes[key] for key in wanted[directory]},
                 {key: start_losses[key] for key in wanted[directory]},
                 settings.batch_size,
             ),
             directory,
+            seen,
             memory,
         )
         for directory, task in todo.items()
@@ -114,7 +116,7 @@ def _read_base(job: Job) -> list[float]:
     return losses
 
 
-def _item(data: Training, directory: Path, memory: dict[str, Any]) -> Item:
+def _item(data: Training, directory: Path, probes: Mapping[str, Probes], memory: dict[str, Any]) -> Item:
     """An expert as a new folder; of one that is there, its curve alone changes."""
     return Item(
         f"the expert of task {data.task.name!r}",
@@ -125,6 +127,7 @@ def _item(data: Training, directory: Path, memory: dict[str, Any]) -> Item:
         chosen_threads(data.training.threads),
         True,
         memory,
+        probes,
     )
 
 
@@ -133,7 +136,8 @@ def _train(job: Job) -> None:
     assert job.place is not None
     directory = job.place.parent if job.place.name == CURVE_FILE else job.place
     read = replace(data.base, path=job.sources[0])
-    look = partial(losses_on, probes=data.probes, batch_size=data.batch_size)
+    probes = {key: job.common[key] for key in data.start_losses}
+    look = partial(losses_on, probes=probes, batch_size=data.batch_size)
     with torch_threads(job.threads):
         train_one(
             data.task,

@@ -110,8 +110,10 @@ def run_demo(out: Path, seed: int = 0, progress: Progress = silent) -> tuple[Mix
     return run_suite("easy-redundant", out, seed, progress)
 
 
-def run_suite(name: str, out: Path, seed: int = 0, progress: Progress = silent) -> tuple[Mixture, bool, TaskSet]:
-    """The whole way on an embedded suite, base model included.
+def run_suite(
+    name: str, out: Path, seed: int = 0, progress: Progress = silent, executor: Executor = LOCAL
+) -> tuple[Mixture, bool, TaskSet]:
+    """The whole way on an embedded suite, base model included, which is trained here.
 
     Raises:
         InputError: there is no suite of this name.
@@ -122,7 +124,7 @@ def run_suite(name: str, out: Path, seed: int = 0, progress: Progress = silent) 
     base = suite_base(name, out, seed, progress)
     training = DEMO_TRAINING.model_copy(update={"seed": seed})
     others = (EnergySettings(), FeasibleSettings(), MixtureSettings())
-    mixture, fresh = mix(tasks, base, out, training, DEMO_PROBES, *others, progress=progress)
+    mixture, fresh = mix(tasks, base, out, training, DEMO_PROBES, *others, progress=progress, executor=executor)
     return mixture, fresh, tasks
 
 

@@ -36,10 +36,10 @@ Parts: TypeAlias = Mapping[str, Mapping[str, StoredTensor]]
 @dataclass(frozen=True, eq=False)
 class Reading:
     """What it takes to have one model read some probes, as plain data. experts: their settings, without any of them.
-    k: how many of the `vocabulary` tokens of a context are kept."""
+    keys: of the probes among the item's common data. k: how many of the `vocabulary` tokens of a context are kept."""
 
     experts: Experts
-    probes: Mapping[str, Probes]
+    keys: tuple[str, ...]
     k: int
     vocabulary: int
     batch_size: int
@@ -55,9 +55,9 @@ def base_item(
 ) -> Item | None:
     """Reading by the base: the k most probable tokens of each context, ascending (none are stored of k = vocabulary),
     and targets. None where nothing is missing."""
-    reading = Reading(_settings(models.experts), wanted, k, vocabulary, batch_size)
+    reading = Reading(_settings(models.experts), (), k, vocabulary, batch_size)
     sources = (base_source(models.experts.base),)
-    return _item("the base model", _read_base, reading, _folder(models.experts, "base", k), sources, models)
+    return _item("the base model", _read_base, reading, _folder(models.experts, "base", k), sources, models, wanted)
 
 
 def expert_item(
@@ -66,12 +66,14 @@ def expert_item(
     """Reading by one expert, when the base has: log-probabilities of the base's k tokens, the pooled rest last, and of
     the true tokens. None where nothing is missing."""
     experts = models.experts
-    reading = Reading(_settings(experts), wanted, k, vocabulary, batch_size)
+    reading = Reading(_settings(experts), (), k, vocabulary, batch_size)
     sources = [Source(experts.directories[index]), Source(_folder(experts, "base", k), shared=True)]
     if experts.training.lora is not None:
         sources.append(base_source(experts.base))
     name = f"the expert of task {experts.names[index]!r}"
-    return _item(name, _read_expert, reading, _folder(experts, experts.fingerprint(index), k), tuple(sources), models)
+    return _item(
+        name, _read_expert, reading, _folder(experts, experts.fingerprint(index), k), tuple(sources), models, wanted
+    )
 
 
 def base_parts(experts: Experts, k: int) -> Parts:
@@ -91,51 +93,54 @@ def _item(
     folder: Path,
     sources: tuple[Source, ...],
     models: ExpertModels,
+    wanted: Mapping[str, Probes],
 ) -> Item | None:
     known = _known(folder)
-    missing = {key: probes for key, probes in reading.probes.items() if key not in known}
+    missing = tuple(key for key in wanted if key not in known)
     if not missing:
         return None
     remove_partial(folder)
     path = folder / f"{content_hash(sorted(missing))}.safetensors"
     threads = chosen_threads(reading.experts.training.threads)
-    return Item(name, work, replace(reading, probes=missing), sources, path, threads, True, {MODELS: models})
+    return Item(name, work, replace(reading, keys=missing), sources, path, threads, True, {MODELS: models}, wanted)
 
 
 def _read_base(job: Job) -> None:
     reading: Reading = job.data
+    probes = {key: job.common[key] for key in reading.keys}
     job.report(0)
 
     def chunks() -> Iterator[NDArray[Any]]:
         model, targets = _models(job, job.sources[0]).base(), []
-        for _, _, log_probs, true in _through(model, reading.probes, reading.batch_size):
+        for _, _, log_probs, true in _through(model, probes, reading.batch_size):
             if not reading.whole:
                 kept = log_probs.topk(reading.k, dim=1).indices.sort(dim=1).values
                 yield kept.cpu().numpy().astype(np.int32)
             targets.append(true)
         yield from targets
 
-    subset = {} if reading.whole else _layout(reading.probes, "subset", np.int32, reading.k)
-    _write(job, {**subset, **_layout(reading.probes, "targets", np.float32)}, chunks())
+    subset = {} if reading.whole else _layout(probes, "subset", np.int32, reading.k)
+    _write(job, {**subset, **_layout(probes, "targets", np.float32)}, chunks())
 
 
 def _read_expert(job: Job) -> None:
     reading: Reading = job.data
+    probes = {key: job.common[key] for key in reading.keys}
     job.report(0)
     directory, base, *more = job.sources
     known = _known(base)
 
     def chunks() -> Iterator[NDArray[Any]]:
         model, targets = _models(job, *more).at(directory), []
-        for key, contexts, log_probs, true in _through(model, reading.probes, reading.batch_size):
+        for key, contexts, log_probs, true in _through(model, probes, reading.batch_size):
             subset = known[key].get("subset")
             kept = None if subset is None else subset.rows(int(contexts[0]), int(contexts[-1]) + 1)
             yield _pooled(log_probs, kept)
             targets.append(true)
         yield from targets
 
-    rows = _layout(reading.probes, "log_probs", np.float32, reading.k + 1)
-    _write(job, {**rows, **_layout(reading.probes, "targets", np.float32)}, chunks())
+    rows = _layout(probes, "log_probs", np.float32, reading.k + 1)
+    _write(job, {**rows, **_layout(probes, "targets", np.float32)}, chunks())
 
 
 def _models(job: Job, *base: Path) -> ExpertModels:

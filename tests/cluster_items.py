@@ -19,6 +19,11 @@ def times_two(job: Job) -> int:
     return 2 * number
 
 
+def times_common(job: Job) -> int:
+    number: int = job.data * job.common["factor"]
+    return number
+
+
 def slowly(job: Job) -> float:
     """Sleep, and say when it was over."""
     time.sleep(job.data)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cluster_items
 import pytest
@@ -22,6 +23,7 @@ import taskpgm as tp
 from taskpgm import expert_training
 from taskpgm.config import load_config
 from taskpgm.divergences import tiles
+from taskpgm.evaluation_report import evaluate_config
 from taskpgm.executors import Item, Source, cluster
 from taskpgm.executors.cluster import RayExecutor, ray_cluster
 from taskpgm.executors.executor import nothing
@@ -116,6 +118,25 @@ def test_adapters_and_tasks_that_come_later_are_the_same_too(
     assert len(list(tmp_path.glob("there/predictions/*/*.safetensors"))) == 3 + 4
 
 
+def test_final_runs_on_a_cluster_have_the_outcomes_of_those_here(
+    project: Path, machine: Path, call: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a rule that needs a short run of its own."""
+    settings = {"steps": 12, "mixtures": ["ours", "uniform", "ado"], "eval_per_task": 4}
+    config = write_config(project, evaluation=settings)
+    for place in ("here", "there"):
+        shutil.copytree(project / "local", project / place)
+    evaluate_config(load_config(config), project / "here", seeds=2)
+    options = ("evaluate", config, "--seeds", "2", "--out", project / "there", "--on", "ray")
+    code, output, error = call(*options)
+    assert code == 0, error
+    assert "raylet" not in output
+    there = tree(project / "there")
+    assert {name: data for name, data in there.items() if name != "report.html"} == tree(project / "here")
+    code, _, error = call(*options, "--jobs", "2")
+    assert (code, error.splitlines()[-1][:27]) == (2, "error: --jobs 2 is for runs")
+
+
 def test_bad_input_in_a_process_elsewhere_is_one_line(
     project: Path, machine: Path, tmp_path: Path, call: Callable[..., tuple[int, str, str]]
 ) -> None:
@@ -146,6 +167,15 @@ def test_items_travel_with_their_folders_and_come_back(executor: RayExecutor, ma
         assert all(Path(place).is_relative_to(machine) for place in places)
         assert tree(tmp_path / f"out {i}" / "0") == tree(model)
         assert tree(tmp_path / f"out {i}" / "1") == tree(own)
+
+
+def test_what_items_share_is_sent_once(executor: RayExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
+    put: list[Any] = []
+    monkeypatch.setattr(ray, "put", lambda value, real=ray.put: put.append(value) or real(value))
+    common = {"factor": 3}
+    items = [Item("a number", cluster_items.times_common, number, common=common) for number in range(4)]
+    assert sorted(executor.run(items, nothing)) == [(number, 3 * number) for number in range(4)]
+    assert put == [common]
 
 
 def test_a_file_that_is_there_is_changed(executor: RayExecutor, tmp_path: Path) -> None:
@@ -188,6 +218,13 @@ def test_an_item_whose_process_always_dies_is_named(executor: RayExecutor, monke
     assert "\n" not in str(raised.value)
 
 
+def test_items_that_fail_do_not_keep_the_others_where_that_is_asked_for(executor: RayExecutor) -> None:
+    items = [Item("x", cluster_items.refuses, "x"), Item("a number", cluster_items.times_two, 4)]
+    why: dict[int, str] = {}
+    assert list(executor.run(items, nothing, why.__setitem__)) == [(1, 8)]
+    assert why == {0: "task 'x': nothing can be done with this."}
+
+
 def test_a_mistake_in_the_program_keeps_its_kind(executor: RayExecutor) -> None:
     with pytest.raises(ZeroDivisionError, match="a mistake in the program"):
         list(executor.run([Item("x", cluster_items.fails, None)], nothing))
@@ -205,6 +242,19 @@ def test_who_waits_for_a_larger_machine_is_told(executor: RayExecutor, caplog: p
     assert [record.getMessage().split(",")[0] for record in caplog.records] == [
         "the expert of task 'x': no machine of the cluster has 64 processors and 0 cards"
     ]
+
+
+def test_models_take_cards_where_there_are_any(executor: RayExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No machine here has one: this is what Ray is asked for."""
+    model = Item("the expert of task 'x'", cluster_items.times_two, 1, threads=4, model=True)
+    tile = Item("divergences of 10 contexts", cluster_items.times_two, 1)
+    monkeypatch.setattr(executor, "_machines", lambda: [{"CPU": 64.0}, {"CPU": 64.0, "GPU": 8.0}])
+    assert (executor._needs(model), executor._needs(tile)) == ((1.0, 1.0), (1.0, 0.0))
+    assert (executor._room(model), executor._room(tile)) == (16, 256)
+    monkeypatch.setattr(executor, "_gpus", 0.25)
+    assert (executor._needs(model), executor._room(model)) == ((1.0, 0.25), 64)
+    monkeypatch.setattr(executor, "_machines", lambda: [{"CPU": 64.0}, {}])
+    assert (executor._needs(model), executor._room(model)) == ((4.0, 0.0), 32)
 
 
 def test_without_ray_there_is_one_line(

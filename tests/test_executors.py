@@ -37,7 +37,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def order(item: Item, *bundles: Bundle) -> Order:
     name = None if item.path is None else item.path.name
-    return Order(item.work, item.data, bundles, name, (), item.threads, versions(*PACKAGES))
+    return Order(item.work, item.data, (), bundles, name, (), item.threads, versions(*PACKAGES))
 
 
 @given(files=contents, inner=contents)
@@ -108,8 +108,8 @@ def shared_bundle(monkeypatch: pytest.MonkeyPatch, folder: Path) -> tuple[Bundle
     """A folder on its way, and the names of what has been fetched."""
     fetched: list[str] = []
 
-    def fetch(bundle: Bundle) -> Iterator[PackedFile]:
-        for file in bundle.files:
+    def fetch(references: tuple[PackedFile, ...]) -> Iterator[PackedFile]:
+        for file in references:
             fetched.append(file.name)
             yield file
 

@@ -33,12 +33,17 @@ class Shuffled(Executor):
     def __init__(self, seed: int = 0) -> None:
         self.random, self.rounds = random.Random(seed), list[int]()
 
-    def run(self, items: Iterable[Item], report: Callable[[int, int], None]) -> Iterator[tuple[int, Any]]:
+    def run(
+        self,
+        items: Iterable[Item],
+        report: Callable[[int, int], None],
+        failed: Callable[[int, str], None] | None = None,
+    ) -> Iterator[tuple[int, Any]]:
         given = list(enumerate(items))
         self.rounds.append(len(given))
         self.random.shuffle(given)
         for index, item in given:
-            yield index, item.work(Job((), None, item.data, item.threads, lambda step: None, {}))
+            yield index, item.work(Job((), None, item.data, None, item.threads, lambda step: None, {}))
 
 
 @pytest.fixture(scope="module")

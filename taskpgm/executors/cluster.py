@@ -14,6 +14,7 @@ import contextlib
 import logging
 import os
 import socket
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar
 
@@ -27,6 +28,7 @@ from taskpgm.types import InputError
 
 RETRIES = 3
 POLL = 0.2  # seconds after which a signal is looked for
+FRESH = 1.0  # seconds for which what is known of the machines will do
 PATIENCE = 10.0  # seconds in which a cluster answers
 LEAST_WAITING = 16  # items handed to Ray at least, so that a cluster that can grow has a reason to
 _log = logging.getLogger(__name__)
@@ -64,19 +66,28 @@ class RayExecutor(Executor):
         self._versions = versions(*PACKAGES)
         self._remote = ray.remote(do)
         self._shared: dict[tuple[object, ...], Bundle] = {}
+        self._nodes: list[dict[str, float]] = []
+        self._asked = -FRESH
+        self._common: dict[int, tuple[Any, Any]] = {}
         self._told: set[tuple[float, float]] = set()
 
-    def run(self, items: Iterable[Item], report: Callable[[int, int], None]) -> Iterator[tuple[int, Any]]:
+    def run(
+        self,
+        items: Iterable[Item],
+        report: Callable[[int, int], None],
+        failed: Callable[[int, str], None] | None = None,
+    ) -> Iterator[tuple[int, Any]]:
         self._connect()
         waiting: dict[Any, tuple[int, Item]] = {}
         try:
             for index, item in enumerate(items):
                 waiting[self._sent(item)] = index, item
                 while len(waiting) >= self._room(item):
-                    yield from self._ended(waiting)
+                    yield from self._ended(waiting, failed)
             while waiting:
-                yield from self._ended(waiting)
+                yield from self._ended(waiting, failed)
         finally:
+            self._common.clear()
             for reference in waiting:
                 self._ray.cancel(reference, force=True)
 
@@ -95,13 +106,22 @@ class RayExecutor(Executor):
             where = "on this machine" if self._address is None else f"at {self._address!r}"
             raise InputError(f"no Ray cluster {where} ({first_line(error)}).") from error
 
-    def _ended(self, waiting: dict[Any, tuple[int, Item]]) -> Iterator[tuple[int, Any]]:
+    def _ended(
+        self, waiting: dict[Any, tuple[int, Item]], failed: Callable[[int, str], None] | None
+    ) -> Iterator[tuple[int, Any]]:
         """What ends within a moment; it is no longer waited for."""
         with signals_noted():
             ready, _ = self._ray.wait(list(waiting), num_returns=1, timeout=POLL)
         for reference in ready:
             index, item = waiting.pop(reference)
-            yield index, self._received(reference, item)
+            try:
+                value = self._received(reference, item)
+            except InputError as error:
+                if failed is None:
+                    raise
+                failed(index, str(error))
+                continue
+            yield index, value
 
     def _sent(self, item: Item) -> Any:
         """A reference to what an item will have made."""
@@ -113,7 +133,7 @@ class RayExecutor(Executor):
         path = item.path
         changed = pack(path) if path is not None and path.is_file() else ()
         name = None if path is None else path.name
-        order = Order(item.work, item.data, bundles, name, changed, item.threads, self._versions)
+        order = Order(item.work, item.data, self._common_of(item), bundles, name, changed, item.threads, self._versions)
         cpus, gpus = self._needs(item)
         return self._remote.options(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES).remote(order)
 
@@ -136,6 +156,14 @@ class RayExecutor(Executor):
             unpack_to(made.files, item.path, made.folder)
         return made.value
 
+    def _common_of(self, item: Item) -> tuple[Any, ...]:
+        """What many items share, in the object store once; the object is kept, so that no other has its identity."""
+        if item.common is None:
+            return ()
+        if id(item.common) not in self._common:
+            self._common[id(item.common)] = item.common, self._ray.put(item.common)
+        return (self._common[id(item.common)][1],)
+
     def _bundle(self, source: Source) -> Bundle:
         """A source in the object store: a shared one once, as long as its files stay as they are."""
         seen = (source.path, source.patterns, *looks(source.path))
@@ -150,7 +178,7 @@ class RayExecutor(Executor):
 
     def _needs(self, item: Item) -> tuple[float, float]:
         """(processors, cards) of an item. One that no machine has is waited for, which is said once."""
-        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        nodes = self._machines()
         cards = self._gpus if item.model and any(node.get("GPU", 0.0) for node in nodes) else 0.0
         needs = float(1 if cards else item.threads), cards
         fits = any(node.get("CPU", 0.0) >= needs[0] and node.get("GPU", 0.0) >= needs[1] for node in nodes)
@@ -166,9 +194,19 @@ class RayExecutor(Executor):
 
     def _room(self, item: Item) -> int:
         """How many such items may be waiting or under way."""
-        total, (cpus, gpus) = self._ray.cluster_resources(), self._needs(item)
-        slots = min(total.get("CPU", 0.0) / cpus, total.get("GPU", 0.0) / gpus if gpus else float("inf"))
-        return max(LEAST_WAITING, 2 * int(slots))
+        cpus, gpus = self._needs(item)
+        slots = [
+            min(node.get("CPU", 0.0) / cpus, node.get("GPU", 0.0) / gpus if gpus else float("inf"))
+            for node in self._machines()
+        ]
+        return max(LEAST_WAITING, 2 * sum(map(int, slots)))
+
+    def _machines(self) -> list[dict[str, float]]:
+        """What each machine of the cluster has, asked for now and then: machines come and go."""
+        if time.monotonic() > self._asked + FRESH:
+            self._nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+            self._asked = time.monotonic()
+        return self._nodes
 
 
 def _imported() -> Any:

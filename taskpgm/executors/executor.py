@@ -35,13 +35,15 @@ class Job:
     """What an item's work gets to see.
 
     sources: where the item's sources are on this machine. place: the file or folder to make, whole or not at all; the
-    item's path, or one of the same name elsewhere. threads: processor threads to compute with. report: called with how
-    far it is. memory: what earlier items left for it, if they were done in the same process; it may hold nothing.
+    item's path, or one of the same name elsewhere. data, common: the item's. threads: processor threads to compute
+    with. report: called with how far it is. memory: what earlier items left for it, if they were done in the same
+    process; it may hold nothing.
     """
 
     sources: tuple[Path, ...]
     place: Path | None
     data: Any
+    common: Any
     threads: int
     report: Callable[[int], None]
     memory: dict[str, Any]
@@ -58,6 +60,7 @@ class Item:
     plain data. path: the file or folder that it makes, or the file that it changes; None where it only returns
     something. threads: processor threads, on which last digits depend. model: whether a language model computes, which
     a graphics card speeds up. memory: what items that share it may leave for each other, and never sent anywhere.
+    common: more data, one object of many items, which is sent once.
     """
 
     name: str
@@ -68,6 +71,7 @@ class Item:
     threads: int = 1
     model: bool = False
     memory: dict[str, Any] = field(default_factory=dict)
+    common: Any = None
 
 
 class Executor(abc.ABC):
@@ -76,15 +80,22 @@ class Executor(abc.ABC):
     elsewhere: ClassVar[bool]
 
     @abc.abstractmethod
-    def run(self, items: Iterable[Item], report: Callable[[int, int], None]) -> Iterator[tuple[int, Any]]:
+    def run(
+        self,
+        items: Iterable[Item],
+        report: Callable[[int, int], None],
+        failed: Callable[[int, str], None] | None = None,
+    ) -> Iterator[tuple[int, Any]]:
         """(an item's index, what its work returned) as they end, each with what it made already in its place.
 
         Args:
             items: begun in this order. Each is asked for only when it can begin soon.
             report: called with an item's index and what its work reported, where that can be known on the way.
+            failed: called with the index of an item that cannot be done, and why; the others go on. Where None, the
+                first one ends all.
 
         Raises:
-            InputError: an item's, or that the machines cannot do it.
+            InputError: an item's, or that the machines cannot do it; where failed is None.
         """
 
 

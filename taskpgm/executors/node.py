@@ -14,7 +14,7 @@ import socket
 import stat
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -44,10 +44,15 @@ class Bundle:
 
 @dataclass(frozen=True, eq=False)
 class Order:
-    """An item as it is sent. name: of what it makes, None for nothing. changed: what is there of it already."""
+    """An item as it is sent.
+
+    common: a reference to it, not yet fetched, in a tuple, which is empty where there is none. name: of what it makes,
+    None for nothing. changed: what is there of it already.
+    """
 
     work: Work
     data: Any
+    common: tuple[Any, ...]
     bundles: tuple[Bundle, ...]
     name: str | None
     changed: tuple[PackedFile, ...]
@@ -84,7 +89,8 @@ def _done(order: Order, scratch: Path) -> Made:
     made.mkdir()
     unpack(order.changed, made)
     place = None if order.name is None else made / order.name
-    value = order.work(Job(sources, place, order.data, order.threads, _unheard, {}))
+    common = next(_fetched(order.common), None)
+    value = order.work(Job(sources, place, order.data, common, order.threads, _unheard, {}))
     if place is None:
         return Made(value)
     return Made(value, pack(place), place.is_dir())
@@ -95,23 +101,24 @@ def _brought(bundle: Bundle, scratch: Path) -> Path:
     if not bundle.shared:
         folder = scratch / bundle.key
         folder.mkdir(exist_ok=True)
-        unpack(_fetched(bundle), folder)
+        unpack(_fetched(bundle.files), folder)
         return folder
     folder = _store() / "shared" / bundle.key
     with locked(_store() / "locks" / bundle.key, wait=True):
         if not (folder.is_dir() and keep_sound(folder, folder_damage)):
             _remove_unused(folder.parent)
             with atomic_directory(folder) as temporary:
-                unpack(_fetched(bundle), temporary)
+                unpack(_fetched(bundle.files), temporary)
                 write_sums(temporary)
     os.utime(folder)
     return folder
 
 
-def _fetched(bundle: Bundle) -> Iterator[PackedFile]:
+def _fetched(references: Iterable[Any]) -> Iterator[Any]:
+    """What is in the object store, one after the other."""
     import ray
 
-    return (ray.get(reference) for reference in bundle.files)
+    return (ray.get(reference) for reference in references)
 
 
 @contextlib.contextmanager
