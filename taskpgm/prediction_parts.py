@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from taskpgm.base import torch_threads
 from taskpgm.expert_models import ExpertModels
 from taskpgm.experts import Experts
+from taskpgm.halving import enough_memory
 from taskpgm.integrity import keep_sound
 from taskpgm.storage import content_hash, remove_partial, versions
 from taskpgm.tensor_files import Layout, StoredTensor, stored_tensors, tensors_damage, write_tensors
@@ -102,7 +103,7 @@ def _parts(
     if not missing:
         return known
     remove_partial(folder)
-    with torch_threads(experts.training.threads):
+    with torch_threads(experts.training.threads), enough_memory("predictions", "a smaller probes.batch_size"):
         write_tensors(folder / f"{content_hash(sorted(missing))}.safetensors", layout(missing), chunks(missing))
     return _known(folder)
 
