@@ -150,12 +150,11 @@ def load_model(
     with enough_memory(f"model {str(path)!r}", ROOM):
         try:
             model = AutoModelForCausalLM.from_pretrained(path, **how)
-        except (OSError, ValueError, ImportError) as error:
-            raise InputError(f"model {str(path)!r}: cannot be loaded ({first_line(error)}).") from error
-        except RuntimeError as error:
-            if load_in is None or out_of_memory(error):
+        except (OSError, ValueError, ImportError, RuntimeError) as error:
+            if out_of_memory(error):
                 raise
-            raise InputError(f"model.load_in: {load_in} is not possible here ({first_line(error)}).") from error
+            asked = "" if load_in is None else f" with model.load_in: {load_in}"
+            raise InputError(f"model {str(path)!r}: cannot be loaded{asked} ({first_line(error)}).") from error
         model = model.to(device()) if "device_map" not in how else model
     check_placed(model, f"model {str(path)!r}")
     return (model if load_in is None else prepared(model)).eval()

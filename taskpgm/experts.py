@@ -25,7 +25,7 @@ from taskpgm.integrity import keep_sound
 from taskpgm.progress import Progress, silent
 from taskpgm.run_lock import locked
 from taskpgm.storage import content_hash, remove_partial, versions
-from taskpgm.tokens import TokenTask, context_window, probes_by_task, tokenize
+from taskpgm.tokens import TokenTask, check_vocabulary, context_window, probes_by_task, tokenize
 from taskpgm.types import LossCurves, TaskSet
 
 SCHEMA = 3
@@ -113,8 +113,10 @@ def train_experts(
 
 def tokenize_for(tasks: TaskSet, base: Base, probes: ProbeSettings) -> tuple[TokenTask, ...]:
     """The tasks in the base model's tokens."""
-    tokenizer = load_tokenizer(base)
-    return tokenize(tasks, tokenizer, context_window(load_model_config(base), tokenizer), too_long=probes.too_long)
+    tokenizer, config = load_tokenizer(base), load_model_config(base).get_text_config()
+    tokenised = tokenize(tasks, tokenizer, context_window(config, tokenizer), too_long=probes.too_long)
+    check_vocabulary(tokenised, int(config.vocab_size))
+    return tokenised
 
 
 def train_tokenised(

@@ -22,6 +22,7 @@ from taskpgm.base import base_source, chosen_threads, torch_threads
 from taskpgm.executors import Item, Job, Source
 from taskpgm.expert_models import ExpertModels
 from taskpgm.experts import Experts
+from taskpgm.halving import enough_memory
 from taskpgm.integrity import keep_sound
 from taskpgm.storage import content_hash, remove_partial, versions
 from taskpgm.tensor_files import Layout, StoredTensor, stored_tensors, tensors_damage, write_tensors
@@ -159,7 +160,7 @@ def _settings(experts: Experts) -> Experts:
 
 def _write(job: Job, layout: Layout, chunks: Iterator[NDArray[Any]]) -> None:
     assert job.place is not None
-    with torch_threads(job.threads):
+    with torch_threads(job.threads), enough_memory("predictions", "a smaller probes.batch_size"):
         write_tensors(job.place, layout, chunks)
 
 

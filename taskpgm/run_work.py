@@ -77,4 +77,5 @@ def _counted(training: TrainingSettings) -> TrainingSettings:
 
 def _scaled(rows: Sequence[TokenExample], training: TrainingSettings, counted: TrainingSettings) -> Work:
     lengths = np.array([len(row.ids) for row in rows], dtype=np.int64)
-    return training_work(lengths, training.batch_size).times(training.steps / counted.steps)
+    work = training_work(lengths, training.batch_size).times(training.steps / counted.steps)
+    return work.in_parts(training.batch_size, training.micro_batch)

@@ -15,6 +15,7 @@ from tiny import save_model, write_tasks
 
 import taskpgm as tp
 from taskpgm import expert_training, fine_tuning
+from taskpgm.adapters import without_adapter
 from taskpgm.base import Base, load_model, locate_base
 from taskpgm.experts import tokenize_for
 from taskpgm.fine_tuning import fine_tune, trainable
@@ -190,7 +191,19 @@ def test_how_it_is_made_to_fit_is_no_part_of_what_comes_out(
     assert runs[0].key == runs[1].key != runs[2].key
 
 
-def test_checkpointing_does_not_stay_on_a_shared_base(base: Base, tmp_path: Path) -> None:
+def test_checkpointing_does_not_stay_on_a_base_that_others_use(base: Base) -> None:
+    held, calls = load_model(base.path), []
+    held.model.layers[0].input_layernorm.register_forward_hook(lambda *given: calls.append(torch.is_grad_enabled()))
+    for checkpointing, times in ((True, 2), (False, 1)):
+        training = TRAINING.model_copy(update={"lora": LORA, "gradient_checkpointing": checkpointing})
+        calls.clear()
+        model = trainable(base, training, held)
+        fine_tune(model, examples(), training, lambda step: None)
+        without_adapter(model)
+        assert len(calls) == times * TRAINING.steps
+
+
+def test_checkpointed_adapters_on_one_base_are_the_same_to_the_byte(base: Base, tmp_path: Path) -> None:
     tasks = tp.load_tasks(write_tasks(tmp_path / "tasks", ("copy", "upper")))
     training = TRAINING.model_copy(update={"lora": LORA, "gradient_checkpointing": True})
     probes = tp.ProbeSettings(per_task=4)

@@ -89,6 +89,13 @@ def test_the_configuration_shown_is_the_default(workplace: Path) -> None:
     assert set(sections) == set(RunConfig.model_fields)
 
 
+def test_the_configuration_for_large_models_is_one(workplace: Path) -> None:
+    path = workplace / "large.yaml"
+    path.write_text(next(block for block in blocks("yaml") if "load_in" in block))
+    shown = load_config(path)
+    assert (shown.model.load_in, shown.training.micro_batch) == ("4bit", 4)
+
+
 def test_every_taskpgm_command_works(
     workplace: Path, typed: dict[str, object], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
