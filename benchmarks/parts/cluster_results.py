@@ -84,6 +84,8 @@ def findings(found: dict[str, Any]) -> list[str]:
     lines = {row["made"]: row["least_seconds"] for row in found["table"] if row["machines"] == 64}
     scheduler = 64 * found["costs"]["item"]
     slow = max(found["checks"], key=lambda row: float(row["took"] / row["model"]))
+    others = [row["took"] / row["model"] for row in found["checks"] if row is not slow]
+    least, most = min(others), max(others)
     processors, mean, times = found["processors"], slow["mean_seconds"], slow["took"] / slow["model"]
     return [
         f"- The scheduler limits 64 machines where items take less than {scheduler:.1f} s: reading by tiny models, and",
@@ -93,7 +95,8 @@ def findings(found: dict[str, Any]) -> list[str]:
         "  machines, or long training.",
         f"- The model leaves out that 64 workers shared {processors} processors here: items of {mean:g} s took"
         f" {times:.1f} times",
-        "  as long as it says, longer ones nearly what it says. On a cluster these are other machines' processors.",
+        f"  as long as it says, longer ones {least:.2f} to {most:.2f} times. On a cluster these are",
+        "  the processors of other machines.",
     ]
 
 
