@@ -12,32 +12,65 @@ import contextlib
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from taskpgm.storage import content_hash, file_hash, first_line
+from taskpgm.executors import Source
+from taskpgm.few_bits import LoadIn, check_few_bits, prepared, quantisation
+from taskpgm.halving import enough_memory, out_of_memory
+from taskpgm.storage import content_hash, file_hash, first_line, versions
 from taskpgm.types import InputError
 
 DESCRIPTION_FILES = ("*.json", "*.model", "*.txt", "*.jinja")
 MODEL_FILES = (*DESCRIPTION_FILES, "*.safetensors")
+ROOM = "training: {precision: bfloat16}, with LoRA model: {load_in: 4bit}, more cards with model: {device_map: auto}"
 _SYSTEM_ERROR = re.compile(r"os error (\d+)")
 
 
 @dataclass(frozen=True)
 class Base:
-    """A base model on disk and the hash of everything in its folder that determines predictions."""
+    """A base model on disk, how it is loaded, and the hash of everything that determines what it predicts.
+
+    load_in: few bits a weight, for adapters. device_map: "auto" spreads it over all cards; it is no part of the hash,
+    as where a model lies changes last digits alone.
+    """
 
     path: Path
     fingerprint: str
+    load_in: LoadIn | None = None
+    device_map: Literal["auto"] | None = None
 
 
-def locate_base(name: str | Path, revision: str | None = None) -> Base:
+def locate_base(
+    name: str | Path,
+    revision: str | None = None,
+    *,
+    load_in: LoadIn | None = None,
+    device_map: Literal["auto"] | None = None,
+) -> Base:
     """The base model under a local folder or a hub name (downloaded once, then taken from the hub's cache).
 
+    Args:
+        name: the folder or the name.
+        revision: of a hub model, a commit.
+        load_in: few bits a weight, for adapters.
+        device_map: "auto" for a model that no card can hold alone.
+
     Raises:
-        InputError: unknown, unreachable, unpinned, or without safetensors weights.
+        InputError: unknown, unreachable, unpinned, without safetensors weights, or bitsandbytes is not there for
+            load_in.
     """
+    if load_in is not None:
+        check_few_bits(load_in)
+    found = _located(name, revision)
+    if load_in is None:
+        return replace(found, device_map=device_map)
+    made = {"base": found.fingerprint, "load_in": load_in, "versions": versions("bitsandbytes")}
+    return Base(found.path, content_hash(made), load_in, device_map)
+
+
+def _located(name: str | Path, revision: str | None) -> Base:
     path = Path(name)
     if path.is_dir():
         return _checked(Base(path, _folder_fingerprint(path)), str(name))
@@ -58,6 +91,11 @@ def locate_description(name: str | Path, revision: str | None = None) -> Path:
     if path.is_absolute() or str(name).startswith("."):
         raise InputError(f"model {str(name)!r}: no such folder.")
     return _described(_from_hub(str(name), revision, DESCRIPTION_FILES), str(name)).path
+
+
+def base_source(base: Base) -> Source:
+    """The base as what items of work read."""
+    return Source(base.path, MODEL_FILES, shared=True)
 
 
 def load_tokenizer(base: Base) -> Any:
@@ -83,19 +121,54 @@ def load_model_config(base: Base) -> Any:
         raise InputError(f"model {str(base.path)!r}: cannot be loaded ({first_line(error)}).") from error
 
 
-def load_model(path: Path, precision: str = "float32") -> Any:
-    """A causal language model from a folder of safetensors, on the GPU where there is one, in evaluation mode."""
+def load_base(base: Base, precision: str) -> Any:
+    """The base model, in evaluation mode."""
+    return load_model(base.path, precision, base.load_in, base.device_map)
+
+
+def load_model(
+    path: Path, precision: str = "float32", load_in: LoadIn | None = None, device_map: Literal["auto"] | None = None
+) -> Any:
+    """A causal language model from a folder of safetensors, in evaluation mode.
+
+    It lies on the GPU where there is one; with device_map "auto" on all of them.
+
+    Raises:
+        InputError: it cannot be loaded, or there is no room for it.
+    """
     import torch
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()
 
-    try:
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, precision), use_safetensors=True)
-    except (OSError, ValueError) as error:
-        raise InputError(f"model {str(path)!r}: cannot be loaded ({first_line(error)}).") from error
-    return model.to(device()).eval()
+    how: dict[str, Any] = {"dtype": getattr(torch, precision), "use_safetensors": True}
+    if load_in is not None:
+        how |= {"quantization_config": quantisation(load_in, precision), "device_map": device_map or {"": device()}}
+    elif device_map is not None:
+        how["device_map"] = device_map
+    with enough_memory(f"model {str(path)!r}", ROOM):
+        try:
+            model = AutoModelForCausalLM.from_pretrained(path, **how)
+        except (OSError, ValueError, ImportError, RuntimeError) as error:
+            if out_of_memory(error):
+                raise
+            asked = "" if load_in is None else f" with model.load_in: {load_in}"
+            raise InputError(f"model {str(path)!r}: cannot be loaded{asked} ({first_line(error)}).") from error
+        model = model.to(device()) if "device_map" not in how else model
+    check_placed(model, f"model {str(path)!r}")
+    return (model if load_in is None else prepared(model)).eval()
+
+
+def check_placed(model: Any, name: str) -> None:
+    """Whether all of a model lies where it can be trained.
+
+    Raises:
+        InputError: device_map "auto" found no room for some of it on the cards.
+    """
+    places = {str(place) for place in (getattr(model, "hf_device_map", None) or {}).values()}
+    if "disk" in places or ("cpu" in places and device() != "cpu"):
+        raise InputError(f"{name}: the cards have no room for all of it; what helps: {ROOM}.")
 
 
 def save_parts(folder: Path, *parts: Any) -> None:
@@ -124,14 +197,17 @@ def torch_threads(count: int | None) -> Iterator[None]:
     import torch
 
     before = torch.get_num_threads()
-    torch.set_num_threads(_default_threads() if count is None else count)
+    torch.set_num_threads(chosen_threads(count))
     try:
         yield
     finally:
         torch.set_num_threads(before)
 
 
-def _default_threads() -> int:
+def chosen_threads(count: int | None) -> int:
+    """How many threads that is."""
+    if count is not None:
+        return count
     asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
     return int(asked) if asked.isdigit() and int(asked) > 0 else os.cpu_count() or 1
 

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import Field, field_validator, model_validator
 
 from taskpgm.energy_settings import EnergySettings
+from taskpgm.few_bits import LoadIn
 from taskpgm.settings import Settings, Share, read_yaml, suggestion, validated
 from taskpgm.types import InputError
 
@@ -80,6 +81,10 @@ class ModelSettings(Settings):
 
     name: str
     revision: str | None = None
+    load_in: LoadIn | None = None
+    """Few bits a weight (bitsandbytes), for LoRA: the frozen base takes a half to a quarter of the memory."""
+    device_map: Literal["auto"] | None = None
+    """auto: spread the model over all cards, for one that no card can hold alone."""
 
 
 class LoraSettings(Settings):
@@ -107,6 +112,11 @@ class TrainingSettings(Settings):
     threads: int | None = Field(default=None, ge=1)
     """Processor threads for torch, which last digits depend on; OMP_NUM_THREADS or all cores where not given."""
     lora: LoraSettings | None = None
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass instead of keeping them: less memory, a third more work."""
+    micro_batch: int | None = Field(default=None, ge=1)
+    """How many of a batch's examples go through the model at a time: all where not given, and half as many whenever
+    memory runs out. The loss, its gradient and all settings stay those of the whole batch."""
     snapshots: tuple[float, ...] = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0)
     """Shares of the steps after which the expert's loss on every task's probes is kept."""
 
@@ -116,6 +126,10 @@ class TrainingSettings(Settings):
         if list(snapshots) != sorted(set(snapshots)) or snapshots[:1] != (0.0,) or snapshots[-1:] != (1.0,):
             raise ValueError("expected increasing shares from 0.0 to 1.0")
         return snapshots
+
+    def determining(self) -> dict[str, Any]:
+        """The settings that decide what comes out, as JSON values; those that only make it fit change last digits."""
+        return self.model_dump(mode="json", exclude={"gradient_checkpointing", "micro_batch"})
 
     def snapshot_steps(self) -> list[int]:
         """The steps after which to take a snapshot, from 0 to `steps`."""
@@ -265,6 +279,15 @@ class RunConfig(Settings):
         if self.probes.width is not None and self.energy.kind != "pairwise":
             raise ValueError(
                 "probes.width is for divergences, which only energy: {kind: pairwise} weighs; add that, or leave it out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _few_bits_are_frozen(self) -> RunConfig:
+        if self.model.load_in is not None and self.training.lora is None:
+            raise ValueError(
+                f"model.load_in: {self.model.load_in} is for a frozen base; add training: {{lora: {{rank: 16}}}}, or"
+                " leave it out"
             )
         return self
 

@@ -12,14 +12,17 @@ width a together. What is computed is every position of a padded batch, not its 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
+from taskpgm.few_bits import LoadIn
 from taskpgm.types import IntArray
 
 Precision: TypeAlias = Literal["float32", "bfloat16"]
 WIDTHS: dict[Precision, int] = {"float32": 4, "bfloat16": 2}
 FLOAT = 4  # bytes of a float32
+FEW_BITS: dict[LoadIn, float] = {"8bit": 1.0, "4bit": 0.5 + 0.127 / 8}  # bytes; Dettmers et al. 2023: 0.127 bits more
 ADAM = 2 * FLOAT  # two moments
 FILES, ADAPTER_FILES = 2_000, 8_500  # bytes of the small files next to an expert's weights, or its adapter's
 
@@ -31,7 +34,8 @@ class ModelShape:
     layers: how many. width: of the hidden states. attention: heads times their width. inner: of the feed-forward part,
     for one token. inner_kept: how many values of that width the backward pass needs. vocabulary: rows of the output
     layer. parameters: all of them. active: parameters of the layers' matrices that one token meets. adapter: parameters
-    of the low-rank adapters that are trained instead of all, 0 without.
+    of the low-rank adapters that are trained instead of all, 0 without. linear: parameters of the layers' matrices that
+    few bits can hold.
     """
 
     layers: int
@@ -43,11 +47,23 @@ class ModelShape:
     parameters: int
     active: int
     adapter: int = 0
+    linear: int = 0
 
     @property
     def output(self) -> int:
         """Parameters of the output layer, tied to the embeddings or not."""
         return self.vocabulary * self.width
+
+
+@dataclass(frozen=True)
+class Saving:
+    """What makes a model fit. load_in: bits of a frozen weight under adapters. checkpointing: activations twice."""
+
+    load_in: LoadIn | None = None
+    checkpointing: bool = False
+
+
+NOTHING_SAVED = Saving()
 
 
 @dataclass(frozen=True)
@@ -75,6 +91,17 @@ class Work:
             self.batches + other.batches,
             max(self.most_positions, other.most_positions),
             max(self.most_outputs, other.most_outputs),
+        )
+
+    def in_parts(self, batch_size: int, micro_batch: int | None) -> Work:
+        """The same work with batches that go through the model in parts; the padding that parts save is not counted."""
+        if micro_batch is None or micro_batch >= batch_size:
+            return self
+        return replace(
+            self,
+            batches=self.batches * math.ceil(batch_size / micro_batch),
+            most_positions=self.most_positions * micro_batch / batch_size,
+            most_outputs=self.most_outputs * micro_batch / batch_size,
         )
 
     def times(self, factor: float) -> Work:
@@ -115,35 +142,46 @@ def reading_flops(shape: ModelShape, work: Work) -> float:
     return layers + 2.0 * shape.output * work.outputs
 
 
-def training_flops(shape: ModelShape, work: Work) -> float:
+def training_flops(shape: ModelShape, work: Work, saving: Saving = NOTHING_SAVED) -> float:
     """Forward and backward: 6 N; through frozen matrices, with adapters, 4 N, since their own gradients are not needed.
 
     Adapters (Hu et al. 2021) add 6 times their own parameters. The attention within a row has no parameters: always
-    three times its forward part.
+    three times its forward part. With checkpointing the layers' forward part is computed once more.
     """
     forward = reading_flops(shape, work)
+    again = forward - 2.0 * shape.output * work.outputs if saving.checkpointing else 0.0
     if not shape.adapter:
-        return 3.0 * forward
+        return 3.0 * forward + again
     between = 4.0 * shape.layers * shape.attention * work.squares
-    return 2.0 * forward + between + 6.0 * shape.adapter * work.positions
+    return 2.0 * forward + again + between + 6.0 * shape.adapter * work.positions
 
 
 # --------------------------------------------------------------------------------------------------------------- memory
 
 
-def state_bytes(shape: ModelShape, precision: Precision) -> float:
+def frozen_bytes(shape: ModelShape, precision: Precision, load_in: LoadIn | None = None) -> float:
+    """Weights that are only read. In few bits the layers' matrices are, and all others are float32."""
+    if load_in is None:
+        return WIDTHS[precision] * shape.parameters
+    return FEW_BITS[load_in] * shape.linear + FLOAT * (shape.parameters - shape.linear)
+
+
+def state_bytes(shape: ModelShape, precision: Precision, saving: Saving = NOTHING_SAVED) -> float:
     """Weights, gradients and Adam's moments: 4 + 4 + 8 bytes a parameter (Rajbhandari et al. 2020, section 3.1).
 
     Trained weights are float32. In bfloat16 a copy of the weights is cast for the products, 2 bytes each. With adapters
-    the frozen weights are held once, in the precision, and only adapters have gradients and moments.
+    the frozen weights are held once, in the precision or in few bits, for all experts the same; only adapters, one at a
+    time, have gradients and moments.
     """
     if shape.adapter:
-        return WIDTHS[precision] * shape.parameters + (2 * FLOAT + ADAM) * shape.adapter
+        return frozen_bytes(shape, precision, saving.load_in) + (2 * FLOAT + ADAM) * shape.adapter
     cast = WIDTHS[precision] if precision == "bfloat16" else 0
     return (2 * FLOAT + ADAM + cast) * shape.parameters
 
 
-def activation_bytes(shape: ModelShape, positions: float, outputs: float, precision: Precision) -> float:
+def activation_bytes(
+    shape: ModelShape, positions: float, outputs: float, precision: Precision, saving: Saving = NOTHING_SAVED
+) -> float:
     """What the backward pass needs of the forward one, counted as in Korthikanti et al. 2022, section 4.1.
 
     A position keeps in each layer, without dropout and with attention that keeps no scores: two norms (their input and
@@ -152,22 +190,28 @@ def activation_bytes(shape: ModelShape, positions: float, outputs: float, precis
     bytes times d where inner = 4 d at 2 bytes each: 2 of them are dropout masks, and their norms and attended values
     are kept once. The output layer keeps its logits, their logarithmic softmax and its gradient, in float32, and in
     bfloat16 the cast copies as well. Peaks measured on a processor are a tenth lower: gradients come as activations go.
+    With checkpointing a position keeps what goes into each layer, in float32, and all of the layer in work.
     """
     size = WIDTHS[precision]
     norms = 4 * shape.width * FLOAT + 2 * shape.width * size
     products = (5 * shape.attention + shape.inner_kept * shape.inner) * size
     logits = 3 * FLOAT + (2 * size if precision == "bfloat16" else 0)
-    return positions * shape.layers * (norms + products) + outputs * shape.vocabulary * logits
+    layers = shape.layers * (norms + products)
+    if saving.checkpointing:
+        layers = shape.layers * shape.width * FLOAT + norms + products
+    return positions * layers + outputs * shape.vocabulary * logits
 
 
-def training_bytes(shape: ModelShape, work: Work, precision: Precision) -> float:
+def training_bytes(shape: ModelShape, work: Work, precision: Precision, saving: Saving = NOTHING_SAVED) -> float:
     """The peak of a training step: states, and the largest batch's activations."""
-    return state_bytes(shape, precision) + activation_bytes(shape, work.most_positions, work.most_outputs, precision)
+    activations = activation_bytes(shape, work.most_positions, work.most_outputs, precision, saving)
+    return state_bytes(shape, precision, saving) + activations
 
 
-def reading_bytes(shape: ModelShape, work: Work, precision: Precision) -> float:
-    """The peak of a forward pass: the weights, and what it needs besides."""
-    return WIDTHS[precision] * (shape.parameters + shape.adapter) + passing_bytes(shape, work, precision)
+def reading_bytes(shape: ModelShape, work: Work, precision: Precision, saving: Saving = NOTHING_SAVED) -> float:
+    """The peak of a forward pass: the weights (with adapters those of one on the base), and what it needs besides."""
+    weights = frozen_bytes(shape, precision, saving.load_in) + FLOAT * shape.adapter
+    return weights + passing_bytes(shape, work, precision)
 
 
 def passing_bytes(shape: ModelShape, work: Work, precision: Precision) -> float:

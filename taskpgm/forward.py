@@ -4,46 +4,59 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from taskpgm.halving import Fitting
 from taskpgm.tokens import pad_batch
 from taskpgm.types import FloatArray, IntArray, Probes
+
+REMEDY = "training: {precision: bfloat16}, with LoRA model: {load_in: 4bit}, or shorter examples"
 
 
 def context_log_probs(model: Any, probes: Probes, batch_size: int) -> Iterator[tuple[IntArray, torch.Tensor]]:
     """Batches of (contexts, log_probs): indices into the probes' contexts, and (len(contexts), V) float32.
 
     Teacher forcing: a context is one target position, given the prompt and the true targets before it. Only the hidden
-    states at target positions go through the output layer. Memory is bounded by a batch.
+    states at target positions go through the output layer. Memory is bounded by a batch, which is halved where even
+    that is too much.
+
+    Raises:
+        InputError: memory runs out with one probe at a time.
     """
-    place = next(model.parameters()).device
     slices_output = "logits_to_keep" in inspect.signature(_inner(model).forward).parameters
     target_lengths = np.bincount(probes.context_probe, minlength=len(probes.tokens))
     first_context = np.concatenate([[0], np.cumsum(target_lengths)])
-    for start in range(0, len(probes.tokens), batch_size):
-        members = range(start, min(start + batch_size, len(probes.tokens)))
-        ids, mask = pad_batch([probes.tokens[i] for i in members], padding=0)
-        # the token at position t is predicted from the hidden state at t - 1
-        positions = [np.arange(probes.target_start[i], len(probes.tokens[i])) - 1 for i in members]
-        kept = np.unique(np.concatenate(positions))
-        extra = {"logits_to_keep": torch.as_tensor(kept, device=place)} if slices_output else {}
-        with torch.inference_mode():
-            logits = model(
-                input_ids=torch.as_tensor(ids, device=place),
-                attention_mask=torch.as_tensor(mask, device=place),
-                **extra,
-            ).logits
-            row = np.repeat(np.arange(len(positions)), [len(p) for p in positions])
-            column = np.concatenate(positions)
-            if slices_output:
-                column = np.searchsorted(kept, column)
-            chosen = logits[torch.as_tensor(row, device=place), torch.as_tensor(column, device=place)]
-            log_probs = torch.log_softmax(chosen.float(), dim=-1)
+    fitting = Fitting(batch_size, "reading probes", REMEDY)
+    read = partial(_log_probs_of, model, probes, slices_output)
+    for members, log_probs in fitting.each(len(probes.tokens), read):
         yield np.arange(first_context[members.start], first_context[members.stop]), log_probs
+
+
+def _log_probs_of(model: Any, probes: Probes, slices_output: bool, members: range) -> torch.Tensor:
+    """(contexts of these probes, V) float32. slices_output: whether the model can leave out other positions."""
+    place = next(model.parameters()).device
+    ids, mask = pad_batch([probes.tokens[i] for i in members], padding=0)
+    # the token at position t is predicted from the hidden state at t - 1
+    positions = [np.arange(probes.target_start[i], len(probes.tokens[i])) - 1 for i in members]
+    kept = np.unique(np.concatenate(positions))
+    extra = {"logits_to_keep": torch.as_tensor(kept, device=place)} if slices_output else {}
+    with torch.inference_mode():
+        logits = model(
+            input_ids=torch.as_tensor(ids, device=place),
+            attention_mask=torch.as_tensor(mask, device=place),
+            **extra,
+        ).logits
+        row = np.repeat(np.arange(len(positions)), [len(p) for p in positions])
+        column = np.concatenate(positions)
+        if slices_output:
+            column = np.searchsorted(kept, column)
+        chosen = logits[torch.as_tensor(row, device=logits.device), torch.as_tensor(column, device=logits.device)]
+        return torch.log_softmax(chosen.float(), dim=-1)
 
 
 def target_scores(model: Any, probes: Probes, batch_size: int) -> tuple[FloatArray, NDArray[np.bool_]]:

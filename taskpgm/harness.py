@@ -98,6 +98,7 @@ def _computed(model: Mapping[str, str], settings: HarnessSettings) -> Mapping[st
 
 
 def _model(folder: Path, base: Base) -> dict[str, str]:
+    """What lm_eval's loader takes. An adapter that was trained on a base in few bits goes on the base as it is."""
     if (folder / "adapter_config.json").is_file():
         return {"pretrained": str(base.path), "peft": str(folder), "tokenizer": str(folder)}
     return {"pretrained": str(folder)}

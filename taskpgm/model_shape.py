@@ -52,6 +52,7 @@ def read_shape(folder: Path, lora: LoraSettings | None = None) -> ModelShape:
         parameters=sum(map(math.prod, shapes.values())),
         active=round(sum(math.prod(shape) * (routed if ROUTED.search(n) else 1.0) for n, shape in _matrices(shapes))),
         adapter=0 if lora is None else adapter_parameters(shapes, lora),
+        linear=sum(math.prod(shape) for _, shape in _matrices(shapes) if len(shape) == 2),
     )
 
 

@@ -24,7 +24,9 @@ def print_plan(plan: RunPlan) -> None:
     shape, training = costing.shape, costing.config.training
     _print_table("What it will cost", STAGE_COLUMNS, [_cells(stage) for stage in plan.stages])
     adapters = f", of which adapters train {shape.adapter:,}" if shape.adapter else ""
-    print(f"Model: {shape.parameters:,} parameters{adapters}; {training.precision}.")
+    bits = costing.config.model.load_in
+    kept = "" if bits is None else f", the layers' matrices in {bits}"
+    print(f"Model: {shape.parameters:,} parameters{adapters}; {training.precision}{kept}.")
     rates = ", ".join(f"{rate / 1e12:.3g} TFLOP/s in {precision}" for precision, rate in device.rates.items())
     count = f"{costing.devices} x " if costing.devices > 1 else ""
     print(f"Hardware: {count}{device.name}, {rates}, {device.memory / 1e9:.3g} GB ({device.source}).")

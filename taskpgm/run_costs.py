@@ -20,6 +20,7 @@ from taskpgm.config import RunConfig, TrainingSettings
 from taskpgm.costs import (
     ModelShape,
     Precision,
+    Saving,
     Work,
     activation_bytes,
     expert_disk,
@@ -111,15 +112,20 @@ class Costing:
         """One training run on the mixture."""
         training = self.final_settings
         work = mixed_work(self.tasks, training)
-        memory = training_bytes(self.shape, work, training.precision)
+        memory = training_bytes(self.shape, work, training.precision, self.saving)
         kept = expert_disk(self.shape, 0, 0)
-        return self._stage(FINAL, work, training_flops(self.shape, work), memory, kept, training.precision)
+        return self._stage(FINAL, work, training_flops(self.shape, work, self.saving), memory, kept, training.precision)
 
     @cached_property
     def final_settings(self) -> TrainingSettings:
         """The settings of the final run."""
         config = self.config
         return final_training(self.tasks, config.training, config.mixture, config.evaluation)
+
+    @cached_property
+    def saving(self) -> Saving:
+        """What the configuration does to make the model fit."""
+        return Saving(self.config.model.load_in, self.config.training.gradient_checkpointing)
 
     @cached_property
     def _probes(self) -> tuple[dict[str, Probes], tuple[str, ...]]:
@@ -150,7 +156,7 @@ class Costing:
         work, precision = self._reading.times(2), self.config.training.precision
         shape = replace(self.shape, adapter=0)
         disk = subset_disk(self._contexts, self._kept, shape.vocabulary)
-        memory = reading_bytes(shape, work, precision)
+        memory = reading_bytes(shape, work, precision, self.saving)
         return self._stage("base on probes", work, reading_flops(shape, work), memory, disk, precision)
 
     def _experts(self, training: TrainingSettings, graph: bool) -> Stage:
@@ -163,21 +169,18 @@ class Costing:
             work += expert_work(self.tasks[i], training)
             read = self._reading if graph else reading([own[keys[i]]], self.config.probes.batch_size)
             look += read.times(looks)
-        # in full fine-tuning the trained weights are float32, and are read as such
-        seen = precision if shape.adapter else "float32"
-        memory = state_bytes(shape, precision) + max(
-            activation_bytes(shape, work.most_positions, work.most_outputs, precision), passing_bytes(shape, look, seen)
-        )
+        kept = activation_bytes(shape, work.most_positions, work.most_outputs, precision, self.saving)
+        memory = state_bytes(shape, precision, self.saving) + max(kept, passing_bytes(shape, look, precision))
         disk = len(self.different) * expert_disk(shape, looks + 1, len(self.tasks))
-        trained = self._stage("experts", work, training_flops(shape, work), memory, disk, precision)
-        looked = self._stage("experts", look, reading_flops(shape, look), 0.0, 0.0, seen)
+        trained = self._stage("experts", work, training_flops(shape, work, self.saving), memory, disk, precision)
+        looked = self._stage("experts", look, reading_flops(shape, look), 0.0, 0.0, precision)
         return _joined(trained, looked)
 
     def _predictions(self, training: TrainingSettings) -> Stage:
         count, precision = len(self.different), training.precision
         work = self._reading.times(count)
         disk = count * prediction_disk(self._contexts, self._kept)
-        memory = reading_bytes(self.shape, work, precision)
+        memory = reading_bytes(self.shape, work, precision, self.saving)
         return self._stage("predictions", work, reading_flops(self.shape, work), memory, disk, precision)
 
     def _divergences(self) -> Stage:
@@ -195,16 +198,17 @@ class Costing:
         """
         settings = self.config.evaluation
         read = measuring(self.tasks, settings)
-        seen: Precision = self.config.training.precision if self.shape.adapter else "float32"
         total: Stage | None = None
         for steps in settings.steps:
             runs = self.seeds * len(settings.mixtures) + _short_runs(settings.mixtures, len(self.tasks))
             training = self.config.training.model_copy(update={"steps": steps})
             work = mixed_work(self.tasks, training).times(runs)
-            memory = training_bytes(self.shape, work, training.precision)
-            trained = self._stage(EVALUATION, work, training_flops(self.shape, work), memory, 0.0, training.precision)
+            memory = training_bytes(self.shape, work, training.precision, self.saving)
+            trained = self._stage(
+                EVALUATION, work, training_flops(self.shape, work, self.saving), memory, 0.0, training.precision
+            )
             judged = read.times(runs)
-            looked = self._stage(EVALUATION, judged, reading_flops(self.shape, judged), 0.0, 0.0, seen)
+            looked = self._stage(EVALUATION, judged, reading_flops(self.shape, judged), 0.0, 0.0, training.precision)
             done = _joined(trained, looked)
             total = done if total is None else _joined(total, done)
         assert total is not None

@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from taskpgm.one_process import check_one_process
 from taskpgm.progress import Progress
 from taskpgm.run_lock import locked
 from taskpgm.run_log import RunLog
@@ -27,8 +28,9 @@ def run_directory(out: Path, command: str, progress: Progress, *, wait: bool = F
         wait: for another process that is at work there, instead of an error.
 
     Raises:
-        InputError: another process is at work there.
+        InputError: another process is at work there, or a launcher has started several of us.
     """
+    check_one_process()
     with locked(out, wait=wait):
         log = RunLog(out, command)
         try:

@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from taskpgm.base import Base, locate_description
-from taskpgm.config import LoraSettings, RunConfig, TrainingSettings
-from taskpgm.costs import Precision
+from taskpgm.config import LoraSettings, ModelSettings, RunConfig
 from taskpgm.experts import tokenize_for
 from taskpgm.hardware import found_hardware, named_hardware
 from taskpgm.model_shape import read_shape
@@ -110,27 +109,15 @@ class RunPlan:
 
     def _what_helps(self, stage: Stage) -> str:
         """The settings that need less, each with what it comes to."""
-        training = self.costing.config.training
-        tried: list[tuple[str, TrainingSettings]] = []
-        if training.lora is None:
-            lora = training.model_copy(update={"lora": LoraSettings()})
-            tried.append(("training: {lora: {rank: 16}}", lora))
-            tried.append(("the same with precision: bfloat16", lora.model_copy(update={"precision": "bfloat16"})))
-        if training.precision == "float32":
-            tried.append(("precision: bfloat16", training.model_copy(update={"precision": "bfloat16"})))
-        if training.batch_size > 1:
-            half = max(1, training.batch_size // 2)
-            tried.append((f"batch_size: {half}", training.model_copy(update={"batch_size": half})))
         if not stage.name.startswith(("experts", "final", "evaluation")):
-            return "A smaller probes.batch_size needs less."
-        needs = {what: self._with(changed, stage.name) for what, changed in tried}
+            return "A smaller probes.batch_size needs less, and so does training: {precision: bfloat16}."
+        needs = {what: self._with(changed, stage.name) for what, changed in _less_memory(self.costing.config)}
         said = [f"{what}: {need / GB:.3g} GB" for what, need in needs.items() if need < WORTH * stage.memory]
         return f"What helps: {'; '.join(said)}." if said else "A device with more memory helps."
 
-    def _with(self, training: TrainingSettings, stage: str) -> float:
+    def _with(self, config: RunConfig, stage: str) -> float:
         """Bytes of memory that the stage needs with other settings."""
-        config = self.costing.config.model_copy(update={"training": training})
-        changed = replace(self.costing, config=config, shape=read_shape(self.folder, training.lora))
+        changed = replace(self.costing, config=config, shape=read_shape(self.folder, config.training.lora))
         return changed.evidence()[1].memory if stage == "experts" else changed.final.memory
 
     def _disk_warnings(self) -> Iterator[str]:
@@ -143,6 +130,31 @@ class RunPlan:
                 f"the run leaves {needed / GB:.3g} GB in {self.out}, where {free / GB:.3g} GB are free. What helps:"
                 " training: {lora: {rank: 16}} for experts, a smaller probes.top_k for predictions."
             )
+
+
+def _less_memory(config: RunConfig) -> Iterator[tuple[str, RunConfig]]:
+    """Settings that need less memory than these, one after the other, and how they are written."""
+    training = config.training
+
+    def trained(**changes: Any) -> RunConfig:
+        return config.model_copy(update={"training": training.model_copy(update=changes)})
+
+    if training.lora is None:
+        yield "training: {lora: {rank: 16}}", trained(lora=LoraSettings())
+        yield "the same with precision: bfloat16", trained(lora=LoraSettings(), precision="bfloat16")
+    if training.precision == "float32":
+        yield "precision: bfloat16", trained(precision="bfloat16")
+    if training.lora is not None and config.model.load_in is None:
+        yield "model: {load_in: 4bit}", config.model_copy(update={"model": _in_four_bits(config.model)})
+    if not training.gradient_checkpointing:
+        yield "gradient_checkpointing: true", trained(gradient_checkpointing=True)
+    at_a_time = min(training.micro_batch or training.batch_size, training.batch_size)
+    if at_a_time > 1:
+        yield f"micro_batch: {at_a_time // 2}", trained(micro_batch=at_a_time // 2)
+
+
+def _in_four_bits(model: ModelSettings) -> ModelSettings:
+    return model.model_copy(update={"load_in": "4bit"})
 
 
 def plan_of(
@@ -178,8 +190,7 @@ def plan_of(
     for name in config.evaluation.mixtures:
         check_known(name)
     training = config.training
-    wanted: set[Precision] = {training.precision, "float32"} if training.lora is None else {training.precision}
-    device = named or found_hardware(training.threads, wanted)
+    device = named or found_hardware(training.threads, {training.precision})
     costing = Costing(config, tokenised, shape, device, utilisation, devices, seeds)
     return RunPlan(costing, folder, out, _notes(config, tasks.notes))
 

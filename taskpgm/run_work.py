@@ -15,7 +15,7 @@ import numpy as np
 
 from taskpgm.config import EvaluationSettings, MeasureSettings, MixtureSettings, TrainingSettings
 from taskpgm.costs import Work, batch_work, training_work
-from taskpgm.experts import training_sequence
+from taskpgm.fine_tuning import training_sequence
 from taskpgm.sampling import mixed_sequence
 from taskpgm.tokens import TokenExample, TokenTask, make_probes
 from taskpgm.training_run import held_out
@@ -77,4 +77,5 @@ def _counted(training: TrainingSettings) -> TrainingSettings:
 
 def _scaled(rows: Sequence[TokenExample], training: TrainingSettings, counted: TrainingSettings) -> Work:
     lengths = np.array([len(row.ids) for row in rows], dtype=np.int64)
-    return training_work(lengths, training.batch_size).times(training.steps / counted.steps)
+    work = training_work(lengths, training.batch_size).times(training.steps / counted.steps)
+    return work.in_parts(training.batch_size, training.micro_batch)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from taskpgm.amounts import task_stream, whole_counts
-from taskpgm.experts import in_epochs
+from taskpgm.fine_tuning import in_epochs
 from taskpgm.tokens import TokenExample, TokenTask
 from taskpgm.types import FloatArray, InputError
 

@@ -141,7 +141,7 @@ def build_base(
     import transformers
 
     from taskpgm.base import save_parts, torch_threads
-    from taskpgm.experts import fine_tune, training_sequence
+    from taskpgm.fine_tuning import fine_tune, training_sequence
     from taskpgm.tokens import tokenize
 
     tokenizer = build_tokenizer()

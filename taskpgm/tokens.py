@@ -1,8 +1,8 @@
 """Examples as token ids: the same rendering for training, probing and counting.
 
-The prompt and the target are tokenised apart, so that the border between them is the same token in every task. A chat
-is rendered with the tokenizer's own template; everything else gets the tokenizer's leading special tokens and its end
-token.
+The prompt and the target are tokenised apart, so that the border between them is the same token in every task; the
+target as it is in the middle of a text, without the space that some tokenizers put before a text. A chat is rendered
+with the tokenizer's own template; everything else gets the tokenizer's leading special tokens and its end token.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from taskpgm.storage import content_hash
 from taskpgm.types import Example, FloatArray, InputError, IntArray, Probes, TaskSet, TaskSize, readonly
 
 Part: TypeAlias = Literal["probe", "eval"]
+BEFORE = ("\n", "0", "(")  # put before a text so that it does not begin one; the first that it does not melt into
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,24 @@ def marginal_log_probs(tasks: Sequence[TokenTask], probes: Probes, vocabulary: i
 
 def context_window(config: Any, tokenizer: Any) -> int:
     """The most tokens that a model with this configuration and tokenizer takes."""
-    return min(int(config.max_position_embeddings), int(tokenizer.model_max_length))
+    positions, most = getattr(config, "max_position_embeddings", None), int(tokenizer.model_max_length)
+    return most if positions is None else min(int(positions), most)  # some models have no limit
+
+
+def check_vocabulary(tasks: Sequence[TokenTask], vocabulary: int) -> None:
+    """Whether a model with so many embeddings knows every token.
+
+    Raises:
+        InputError: tokens were added to the tokenizer, and the model's embeddings were not resized.
+    """
+    for task in tasks:
+        rows = (*task.train, *task.probe, *task.eval)
+        highest = max((max(row.ids) for row in rows), default=0)
+        if highest >= vocabulary:
+            raise InputError(
+                f"task {task.name!r}: the model's tokenizer gives token {highest}, and its embeddings have"
+                f" {vocabulary} rows; save the model again after model.resize_token_embeddings(len(tokenizer))."
+            )
 
 
 def pad_batch(rows: Sequence[IntArray | Sequence[int]], padding: int) -> tuple[IntArray, IntArray]:
@@ -172,7 +190,7 @@ def _tokenize_examples(examples: Sequence[Example], tokenizer: Any, place: str) 
         for example, chat in zip(examples, chats, strict=True)
     ]
     prompts = _ids(tokenizer, [prompt for prompt, _ in texts])
-    targets = _ids(tokenizer, [target for _, target in texts])
+    targets = _continued(tokenizer, [target for _, target in texts])
     end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
     start = [token for token in tokenizer("")["input_ids"] if token not in end or token == tokenizer.bos_token_id]
     result = []
@@ -189,6 +207,27 @@ def _ids(tokenizer: Any, texts: Iterable[str]) -> list[list[int]]:
     # verbose: too long an example is ours to refuse, in one line
     ids: list[list[int]] = tokenizer(whole, add_special_tokens=False, verbose=False)["input_ids"]
     return ids
+
+
+def _continued(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """Texts as they are tokenised in the middle of another one.
+
+    Tokenizers in SentencePiece's manner (Llama's, Mistral's) begin a text with a space, which the model would then have
+    to say between prompt and target. Where they do, something that stays a token of its own goes before the text.
+    """
+    ids = _ids(tokenizer, texts)
+    if _after(tokenizer, BEFORE[0], ["0"]) in ([None], _ids(tokenizer, ["0"])):
+        return ids
+    for before in reversed(BEFORE):
+        found = _after(tokenizer, before, texts)
+        ids = [old if new is None else new for old, new in zip(ids, found, strict=True)]
+    return ids
+
+
+def _after(tokenizer: Any, before: str, texts: Sequence[str]) -> list[list[int] | None]:
+    """What texts are after another one; None where the two have a token in common."""
+    first, *whole = _ids(tokenizer, [before, *(before + text for text in texts)])
+    return [ids[len(first) :] if ids[: len(first)] == first else None for ids in whole]
 
 
 def _render_chat(example: Example, tokenizer: Any, place: str) -> tuple[str, str]:

@@ -13,11 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import SIZES, save_model, write_config
 
-from taskpgm import base, experts, forward
+from taskpgm import base, fine_tuning, forward
 from taskpgm.base import Base, load_model, load_model_config
+from taskpgm.checkpointing import recompute_activations
 from taskpgm.config import LoraSettings, TrainingSettings, load_config
 from taskpgm.costs import (
     ModelShape,
+    Saving,
     Work,
     activation_bytes,
     batch_work,
@@ -28,7 +30,8 @@ from taskpgm.costs import (
     training_flops,
     training_work,
 )
-from taskpgm.experts import train_tokenised, trainable
+from taskpgm.experts import train_tokenised
+from taskpgm.fine_tuning import trainable
 from taskpgm.hardware import HARDWARE, found_hardware, machine_memory, named_hardware
 from taskpgm.model_shape import built_shapes, read_shape, stored_shapes
 from taskpgm.pipeline import base_of
@@ -91,6 +94,62 @@ def test_memory_is_sixteen_bytes_a_trained_parameter_and_the_activations() -> No
     assert training_bytes(adapted, work, "bfloat16") < training_bytes(adapted, work, "float32")
     assert activation_bytes(SHAPE, 512, 0, "float32") < activation_bytes(SHAPE, 512, 512, "float32")
     assert reading_bytes(SHAPE, work, "float32") < training_bytes(SHAPE, work, "float32")
+
+
+def test_few_bits_hold_the_layers_matrices_and_float32_the_rest() -> None:
+    adapted = dataclasses.replace(SHAPE, adapter=1000, linear=240_000)
+    eight, four = (state_bytes(adapted, "bfloat16", Saving(bits)) - 16 * 1000 for bits in ("8bit", "4bit"))
+    assert eight == 240_000 + 4 * 60_000
+    assert four == pytest.approx(0.516 * 240_000 + 4 * 60_000, rel=1e-3)
+    work = batch_work(512, 4, 128, 512)
+    saved = reading_bytes(adapted, work, "bfloat16") - reading_bytes(adapted, work, "bfloat16", Saving("4bit"))
+    assert saved == pytest.approx(2 * SHAPE.parameters - four)
+
+
+def test_checkpointing_keeps_one_layer_and_computes_layers_once_more() -> None:
+    deep, saving = dataclasses.replace(SHAPE, layers=40), Saving(checkpointing=True)
+    work = batch_work(512, 4, 128, 512)
+    logits = activation_bytes(dataclasses.replace(SHAPE, layers=0), 512, 512, "float32")
+    one = activation_bytes(dataclasses.replace(SHAPE, layers=1), 512, 0, "float32")
+    assert activation_bytes(deep, 512, 512, "float32", saving) == logits + one + 512 * 40 * SHAPE.width * 4
+    for shape in (SHAPE, dataclasses.replace(SHAPE, adapter=10)):
+        more = training_flops(shape, work, saving) - training_flops(shape, work)
+        assert more == pytest.approx(reading_flops(shape, work) - 2 * SHAPE.output * 512)
+
+
+@given(batch=st.integers(1, 40), micro=st.one_of(st.none(), st.integers(1, 60)))
+def test_parts_of_a_batch_need_their_share_of_its_memory(batch: int, micro: int | None) -> None:
+    work = training_work(np.full(4 * batch, 7), batch)
+    parts = work.in_parts(batch, micro)
+    size = min(micro or batch, batch)
+    assert (parts.tokens, parts.positions) == (work.tokens, work.positions)
+    assert parts.most_positions == pytest.approx(7 * size)
+    assert parts.batches == 4 * -(-batch // size)
+
+
+@pytest.mark.parametrize("kind", ["Llama", "GPT2"])
+def test_what_checkpointing_keeps_is_what_torch_saves(tmp_path: Path, kind: str) -> None:
+    """Bytes that the forward pass leaves for the backward one, without weights; the layer in work is not among them."""
+    import torch
+
+    sizes = {"hidden_size": 64, "num_hidden_layers": 6, "intermediate_size": 128}
+    model = load_model(save_model(tmp_path / kind, kind, **sizes)).train()
+    recompute_activations(model)
+    weights = {parameter.data_ptr() for parameter in model.parameters()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.is_floating_point() and tensor.data_ptr() not in weights:
+            kept[tensor.data_ptr()] = max(kept.get(tensor.data_ptr(), 0), tensor.numel() * tensor.element_size())
+        return tensor
+
+    ids = torch.randint(4, 50, (8, 32))
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        model(input_ids=ids, labels=ids)
+    shape = read_shape(tmp_path / kind)
+    logits = activation_bytes(dataclasses.replace(shape, layers=0), 256, 256, "float32")
+    layers = shape.layers * shape.width * 256 * 4
+    assert logits / 3 + layers < sum(kept.values()) < 1.1 * (logits + layers)
 
 
 # --------------------------------------------------------------------------------------------------------------- shapes
@@ -174,7 +233,7 @@ class Counter:
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.trained, self.read = np.zeros(2, dtype=np.int64), np.zeros(2, dtype=np.int64)
-        collate, pad = experts._collate, forward.pad_batch
+        collate, pad = fine_tuning.collate, forward.pad_batch
 
         def collating(rows: Any) -> dict[str, Any]:
             batch = collate(rows)
@@ -186,7 +245,7 @@ class Counter:
             self.read += (int(mask.sum()), ids.size)
             return ids, mask
 
-        patch.setattr(experts, "_collate", collating)
+        patch.setattr(fine_tuning, "collate", collating)
         patch.setattr(forward, "pad_batch", padding)
 
 
@@ -201,6 +260,7 @@ def disk_of(folder: Path) -> int:
         {"probes": {"per_task": 6, "top_k": 8}, "energy": {"kind": "pairwise"}},
         {"training": {"steps": 6, "batch_size": 5, "learning_rate": 0.01, "warmup_steps": 1, "lora": {"rank": 2}}},
         {"training": {"steps": 3, "batch_size": 4, "learning_rate": 0.01, "precision": "bfloat16"}},
+        {"training": {"steps": 3, "batch_size": 4, "micro_batch": 3, "gradient_checkpointing": True}},
         {"tasks": ["tasks/copy.jsonl", "tasks/upper.jsonl", {"name": "again", "path": "tasks/copy.jsonl"}]},
     ],
 )

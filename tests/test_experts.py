@@ -11,9 +11,10 @@ import pytest
 from tiny import save_model, write_tasks
 
 import taskpgm as tp
-from taskpgm import experts as experts_module
+from taskpgm import expert_training
 from taskpgm.base import load_model, load_tokenizer, locate_base, torch_threads
-from taskpgm.experts import Experts, tokenize_for, training_sequence
+from taskpgm.experts import Experts, tokenize_for
+from taskpgm.fine_tuning import collate, training_sequence
 from taskpgm.forward import context_log_probs, task_losses
 from taskpgm.tokens import TokenExample, make_probes
 from taskpgm.types import TaskSet
@@ -63,7 +64,7 @@ def test_curves_hold_exposure_and_losses_on_every_task(trained: Experts, tasks: 
 
 def test_loss_is_on_target_tokens_only() -> None:
     rows = [TokenExample((5, 6, 7, 8), 2), TokenExample((9, 10), 1)]
-    batch = experts_module._collate(rows)
+    batch = collate(rows)
     assert batch["labels"].tolist() == [[-100, -100, 7, 8], [-100, 10, -100, -100]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1, 1], [1, 1, 0, 0]]
 
@@ -81,7 +82,7 @@ def test_training_order_is_seeded_and_reshuffled_every_epoch() -> None:
 def test_nothing_is_trained_twice(
     trained: Experts, tasks: TaskSet, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(experts_module, "fine_tune", forbidden)
+    monkeypatch.setattr(expert_training, "fine_tune", forbidden)
     again = tp.train_experts(tasks, model, trained.out, training=TRAINING, probes=PROBES)
     assert again.directories == trained.directories
     reordered = TaskSet(tuple(reversed(tasks.tasks)))
@@ -169,7 +170,7 @@ def test_predictions_are_stored_and_found_again(
     trained: Experts, tasks: TaskSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = tp.predict(trained, tasks, PROBES)
-    monkeypatch.setattr("taskpgm.prediction_parts.load_model", forbidden)
+    monkeypatch.setattr("taskpgm.expert_models.load_base", forbidden)
     monkeypatch.setattr(Experts, "load", forbidden)
     again = tp.predict(trained, tasks, PROBES)
     assert np.array_equal(first.log_probs, again.log_probs)

@@ -98,7 +98,7 @@ def test_without_its_last_file_a_run_only_solves_again(project: Path, monkeypatc
     target = project / "done" / "mixture.json"
     before = target.read_bytes()
     target.unlink()
-    monkeypatch.setattr("taskpgm.experts.fine_tune", lambda *a: pytest.fail("trained again"))
+    monkeypatch.setattr("taskpgm.expert_training.fine_tune", lambda *a: pytest.fail("trained again"))
     _, fresh, _ = run(load_config(project / "run.yaml"), project / "done")
     assert fresh
     assert target.read_bytes() == before
@@ -313,7 +313,7 @@ def test_a_mixture_file_of_another_version_is_made_again(project: Path) -> None:
 def test_a_coverage_run_uses_the_same_experts_and_forecasts(
     project: Path, unit: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("taskpgm.experts.fine_tune", lambda *a: pytest.fail("trained again"))
+    monkeypatch.setattr("taskpgm.expert_training.fine_tune", lambda *a: pytest.fail("trained again"))
     config = load_config(project / "run.yaml")
     energy = config.energy.model_copy(update={"kind": "coverage", "target_weights": {"copy": 2.0, "upper": 1.0}})
     amounts = config.mixture.model_copy(update={"unit": unit, "budget": 4000})

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from scripts import benchmark
 from tiny import save_model, write_config
 
@@ -120,6 +121,30 @@ def test_memory_that_does_not_fit_is_a_warning_that_says_what_helps(call: Call, 
     told = json.loads(call("plan", path, "--json", "--hardware", "h100-sxm")[1])
     assert told["warnings"] == []
     assert told["model"]["adapter_parameters"] == 16 * 32 * (4 * 2 * 4096 + 3 * (4096 + 11008))
+
+
+def test_what_makes_large_models_fit_is_counted_and_named(call: Call, large: Path) -> None:
+    def planned(**changes: Any) -> dict[str, Any]:
+        known = yaml.safe_load(large.read_text()) | changes
+        large.write_text(yaml.safe_dump(known))
+        return dict(json.loads(call("plan", large, "--json", "--hardware", "l4")[1]))
+
+    plain = {"steps": 6, "batch_size": 512, "precision": "bfloat16", "lora": {}}
+    told = planned(training=plain)
+    needs = [float(stage(told, "experts")["memory_bytes"])]
+    warned = next(text for text in told["warnings"] if text.startswith("experts needs about"))
+    for setting in ("model: {load_in: 4bit}", "gradient_checkpointing: true", "micro_batch: 256"):
+        assert f"{setting}: " in warned
+    for more in ({"gradient_checkpointing": True}, {"micro_batch": 16}):
+        plain |= more
+        needs.append(float(stage(planned(training=plain), "experts")["memory_bytes"]))
+    told = planned(model={"name": "model", "load_in": "4bit"})
+    needs.append(float(stage(told, "experts")["memory_bytes"]))
+    assert needs == sorted(needs, reverse=True)
+    assert told["warnings"] == []
+    assert needs[-1] < 6e9  # of 24
+    printed = call("plan", large, "--hardware", "l4")[1]
+    assert "; bfloat16, the layers' matrices in 4bit." in printed
 
 
 def test_a_disk_that_is_too_small_is_a_warning(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:

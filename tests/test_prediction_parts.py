@@ -12,8 +12,7 @@ import pytest
 from tiny import save_model, write_config, write_tasks
 
 import taskpgm as tp
-from taskpgm import experts as experts_module
-from taskpgm import forward, prediction_parts
+from taskpgm import expert_training, forward, prediction_parts
 from taskpgm.config import load_config
 from taskpgm.experts import Experts, tokenize_for
 from taskpgm.integrity import read_sealed, seal
@@ -56,13 +55,13 @@ def tokens(monkeypatch: pytest.MonkeyPatch) -> Tokens:
 def trainings(monkeypatch: pytest.MonkeyPatch) -> Trainings:
     """How many steps each training had."""
     seen: Trainings = []
-    real = experts_module.fine_tune
+    real = expert_training.fine_tune
 
     def counted(model: Any, sequence: Any, training: tp.TrainingSettings, on_step: Any) -> None:
         seen.append(training.steps)
         real(model, sequence, training, on_step)
 
-    monkeypatch.setattr(experts_module, "fine_tune", counted)
+    monkeypatch.setattr(expert_training, "fine_tune", counted)
     return seen
 
 

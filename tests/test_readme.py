@@ -89,14 +89,21 @@ def test_the_configuration_shown_is_the_default(workplace: Path) -> None:
     assert set(sections) == set(RunConfig.model_fields)
 
 
+def test_the_configuration_for_large_models_is_one(workplace: Path) -> None:
+    path = workplace / "large.yaml"
+    path.write_text(next(block for block in blocks("yaml") if "load_in" in block))
+    shown = load_config(path)
+    assert (shown.model.load_in, shown.training.micro_batch) == ("4bit", 4)
+
+
 def test_every_taskpgm_command_works(
     workplace: Path, typed: dict[str, object], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In this process, where everything heavy is loaded already; test_cli runs the program as its own."""
     monkeypatch.chdir(workplace)
     commands = [line.split() for line in shell_commands() if line.startswith("taskpgm ")]
-    expected = ["run", "verify", "status", "clean", "plan", "plan", "report", "report", "evaluate", *["export"] * 4]
-    expected += ["solve", "verify", "solve", "compare", "decisions", "report"]
+    expected = ["run", "verify", "status", "clean", "plan", "plan", "run", "report", "report", "evaluate"]
+    expected += [*["export"] * 4, "solve", "verify", "solve", "compare", "decisions", "report"]
     assert [command[1] for command in commands] == expected
     for command in commands:
         monkeypatch.setattr(sys, "argv", command)

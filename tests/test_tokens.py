@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers_of_others import BYTES, PIECES, build
 
 import taskpgm as tp
 from taskpgm.suite import CONTEXT_WINDOW, build_tokenizer
 from taskpgm.tokens import (
     TokenExample,
     TokenTask,
+    check_vocabulary,
     context_window,
     make_probes,
     marginal_log_probs,
@@ -61,6 +63,9 @@ def tokenizer(kind: str) -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=model, bos_token="<s>", model_max_length=1000, **eos)
 
 
+built = functools.cache(build)
+
+
 def chat_tokenizer(kind: str, template: str) -> Any:
     copy = tokenizer.__wrapped__(kind)
     copy.chat_template = template
@@ -93,6 +98,39 @@ def test_prompt_and_target_decode_to_what_was_given(kind: str, text: st.DataObje
     else:
         assert (row.target_start, row.ids[0]) == (1, row.ids[1])
     assert list(row.ids).count(encoder.bos_token_id) == (1 if start else 0)
+
+
+@pytest.mark.parametrize("kind", [BYTES, PIECES])
+@given(
+    prompt=st.text(max_size=12).filter(lambda text: not text.startswith((" ", "▁"))),
+    completion=st.text(min_size=1, max_size=12),
+)
+def test_a_target_goes_on_where_the_prompt_ends(kind: str, prompt: str, completion: str) -> None:
+    """Also with a tokenizer that begins every text with a space: none is between the two, unless it is given."""
+    encoder = built(kind)
+    row = tokenised(encoder, Example(prompt, completion))[0]
+    whole = (prompt + completion).encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("▁", " ")
+    told = encoder.decode(row.ids, skip_special_tokens=True)
+    assert told == (whole if prompt else told)
+    assert told.endswith(completion.replace("▁", " "))
+    starts = [token for token in row.ids if token == encoder.bos_token_id != encoder.eos_token_id]
+    assert len(starts) == (kind == PIECES)
+
+
+def test_only_texts_of_their_own_begin_with_a_space() -> None:
+    encoder = built(PIECES)
+    row = tokenised(encoder, Example("copy:abc=", "abc"), Example("copy:abc=", " abc"))
+    first, second = ([*encoder.convert_ids_to_tokens(each.ids[each.target_start :])] for each in row)
+    assert not first[0].startswith("▁")
+    assert second[0].startswith("▁")
+    assert encoder.convert_ids_to_tokens(row[0].ids)[:2] == ["<s>", "▁c"]
+
+
+def test_tokens_that_the_model_does_not_have_are_refused() -> None:
+    rows = (TokenExample((1, 2, 9), 1),)
+    check_vocabulary([TokenTask("one", rows, rows, (), 0)], 10)
+    with pytest.raises(tp.InputError, match=r"task 'one': the model's tokenizer gives token 9.*9 rows.*resize"):
+        check_vocabulary([TokenTask("one", rows, rows, (), 0)], 9)
 
 
 def test_half_a_surrogate_pair_becomes_the_replacement_character() -> None:
@@ -144,6 +182,7 @@ def test_examples_longer_than_the_window_are_refused_or_dropped() -> None:
 def test_the_window_is_the_smaller_of_models_and_tokenizers() -> None:
     for positions, window in ((4096, CONTEXT_WINDOW), (32, 32)):
         assert context_window(SimpleNamespace(max_position_embeddings=positions), tokenizer("characters")) == window
+    assert context_window(SimpleNamespace(), tokenizer("characters")) == CONTEXT_WINDOW
 
 
 def test_sizes_count_the_training_part() -> None:

@@ -26,8 +26,8 @@ OPERATIONS: dict[str, Callable[[str], str]] = {
 }
 
 
-def save_model(directory: Path, kind: str = "Llama", seed: int = 0) -> Path:
-    """A random model of the given architecture with the suite's character tokenizer."""
+def save_model(directory: Path, kind: str = "Llama", seed: int = 0, **changes: Any) -> Path:
+    """A random model of the given architecture with the suite's character tokenizer. changes: in its configuration."""
     import torch
     import transformers
 
@@ -39,9 +39,9 @@ def save_model(directory: Path, kind: str = "Llama", seed: int = 0) -> Path:
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        **SIZES,
+        **{**SIZES, **changes},
     )
-    getattr(transformers, f"{kind}ForCausalLM")(config).save_pretrained(directory)
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     return directory
 

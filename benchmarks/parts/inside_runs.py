@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 import taskpgm as tp
 from taskpgm.baselines.ado import LEAST, RECENT, scaling_law
 from taskpgm.config import MeasureSettings
-from taskpgm.experts import fine_tune, trainable
 from taskpgm.families import family_weights
+from taskpgm.fine_tuning import fine_tune, trainable
 from taskpgm.mixture_ledger import Window
 from taskpgm.tokens import make_probes
 from taskpgm.training_run import held_out
