@@ -15,8 +15,9 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import Field, field_validator, model_validator
 
 from taskpgm.energy_settings import EnergySettings
-from taskpgm.settings import Settings, Share, read_yaml, suggestion, validated
+from taskpgm.settings import Settings, Share, suggestion, validated
 from taskpgm.types import InputError
+from taskpgm.yaml_files import read_yaml
 
 Momentum: TypeAlias = Annotated[float, Field(ge=0.0, lt=1.0)]
 ROLES = ("prompt", "completion", "instruction", "input", "output", "target", "messages")
@@ -26,8 +27,8 @@ class TaskSource(Settings):
     """Where one task's examples come from, and which columns hold what.
 
     columns maps a role (prompt and completion; or instruction, input, output; or messages) to the column's name; it is
-    guessed from the column names where not given. prompt_template and completion_template are format strings over the
-    roles, for example "Q: {prompt}\\nA:".
+    guessed from the column names where not given. prompt_template and completion_template are texts with
+    roles in braces, for example "Q: {prompt}\\nA:".
     """
 
     name: str | None = None

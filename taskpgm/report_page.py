@@ -30,6 +30,8 @@ from taskpgm.types import InputError
 
 PAGE_FILE = "report.html"
 TITLE = "How much of each task"
+_UNFIT = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
+"""What it comes to where details of a file are not of the form in which a run writes them."""
 SCRIPTS = ("base", "tables", "bars", "heat", "map", "path", "curves", "forest", "main")
 
 
@@ -46,6 +48,10 @@ def load_page(source: Path) -> Page:
         return page_of(mixture, evaluation, _files([file, *([] if evaluation is None else [other])]))
     except InputError as error:
         raise InputError(f"{file}: {error}") from error
+    except _UNFIT as error:
+        raise InputError(
+            f"{file}: damaged details ({type(error).__name__}: {error}); make the mixture again."
+        ) from error
 
 
 def page_path(source: Path) -> Path:
