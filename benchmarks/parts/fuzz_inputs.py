@@ -308,7 +308,7 @@ YAML = Codec(
 )
 
 INPUT_READERS: tuple[Reader, ...] = (
-    Reader("run.yaml", "run.yaml", lambda: [RUN], _config, YAML, 6),
+    Reader("run.yaml", "run.yaml", lambda: [RUN], _config, YAML, 4),
     Reader(
         "tasks.yaml",
         "tasks.yaml",
@@ -317,7 +317,7 @@ INPUT_READERS: tuple[Reader, ...] = (
         YAML,
         4,
     ),
-    Reader("feasible.yaml", "feasible.yaml", lambda: [FEASIBLE], _feasible, YAML, 4),
+    Reader("feasible.yaml", "feasible.yaml", lambda: [FEASIBLE], _feasible, YAML, 2),
     Reader(
         "csv",
         "rows.csv",
@@ -343,5 +343,5 @@ INPUT_READERS: tuple[Reader, ...] = (
     Reader("weights-index", "model.safetensors.index.json", _index, _read_index, JSON, 3),
     Reader("npz", "network.npz", lambda: [packed(_network())], _used_npz, Codec(_arrays, _npz), 4),
     Reader("served", "served.json", lambda: [json.dumps(SERVED).encode()], _served, JSON, 5),
-    Reader("names", "name.txt", _texts, _names, None, 2),
+    Reader("names", "name.txt", _texts, _names, None, 1),
 )
