@@ -60,20 +60,21 @@ def predict_tokenised(
     total = len(tasks) + 1
     progress("predictions", 0, total, "base")
     base = base_parts(experts, k, vocabulary, own, settings.batch_size)
+    base_targets = _targets(base, keys, probes)
+    _check_finite(base_targets, "the base model", probes)
     parts, targets = [], []
     for i, name in enumerate(experts.names):
         progress("predictions", i + 1, total, name)
         parts.append(expert_parts(experts, i, k, own, base, settings.batch_size))
         targets.append(_targets(parts[-1], keys, probes))
-        if not np.all(np.isfinite(targets[-1])):
-            raise InputError(f"the expert of task {name!r} predicts values that are not finite; lower learning_rate.")
+        _check_finite(targets[-1], f"the expert of task {name!r}", probes)
     progress("predictions", total, total, "done")
     log_probs = tuple(tuple(part[key]["log_probs"] for key in keys) for part in parts)
     return Predictions(
         names=experts.names,
         log_probs=StoredLogProbs(log_probs, k + 1, probes.context_task, _places_in_tasks(probes)),
         target_log_probs=readonly(np.stack(targets), np.float32),
-        base_target_log_probs=readonly(_targets(base, keys, probes), np.float32),
+        base_target_log_probs=readonly(base_targets, np.float32),
         marginal_log_probs=readonly(marginal_log_probs(tasks, probes, vocabulary), np.float32),
         context_task=probes.context_task,
         context_probe=probes.context_probe,
@@ -107,3 +108,15 @@ def _targets(parts: Parts, keys: Sequence[str], probes: Probes) -> Float32Array:
     for t, key in enumerate(keys):
         result[probes.context_task == t] = parts[key]["targets"].rows()
     return result
+
+
+def _check_finite(targets: Float32Array, who: str, probes: Probes) -> None:
+    """Refuse (C,) log-probabilities with one that is not a finite number, by context and task."""
+    wrong = np.flatnonzero(~np.isfinite(targets))
+    if len(wrong):
+        c = int(wrong[0])
+        task, probe = probes.names[int(probes.context_task[c])], int(probes.context_probe[c])
+        raise InputError(
+            f"{who} predicts {targets[c]} on context {c}, target token {int(probes.context_position[c])} of probe"
+            f" {probe}, of task {task!r}: its logits are not finite there; lower learning_rate."
+        )
