@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
 
+from taskpgm.discretion import without_secrets
 from taskpgm.energy_settings import EnergySettings
 from taskpgm.settings import Settings, Share, suggestion, validated
 from taskpgm.types import InputError
@@ -54,6 +55,9 @@ class TaskSource(Settings):
     def _one_origin(self) -> TaskSource:
         if (self.path is None) == (self.hub is None):
             raise ValueError("give either path (a file) or hub (a data set's name), not both")
+        if self.hub is not None and without_secrets(self.hub) != self.hub:
+            told = without_secrets(self.hub)
+            raise ValueError(f"hub data set {told!r}: give its name without a token; log in with: hf auth login")
         if self.hub is not None and (self.revision is None or self.split is None):
             raise ValueError(
                 f"hub data set {self.hub!r}: pin revision (a commit) and split, so that runs can be repeated"
