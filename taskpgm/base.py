@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from taskpgm.storage import content_hash, file_hash, first_line
+from taskpgm.storage import content_hash, file_hash, first_line, is_folder
 from taskpgm.types import InputError
 
 DESCRIPTION_FILES = ("*.json", "*.model", "*.txt", "*.jinja")
@@ -39,7 +39,7 @@ def locate_base(name: str | Path, revision: str | None = None) -> Base:
         InputError: unknown, unreachable, unpinned, or without safetensors weights.
     """
     path = Path(name)
-    if path.is_dir():
+    if is_folder(path):
         return _checked(Base(path, _folder_fingerprint(path)), str(name))
     if path.is_absolute() or str(name).startswith("."):
         raise InputError(f"model {str(name)!r}: no such folder.")
@@ -53,7 +53,7 @@ def locate_description(name: str | Path, revision: str | None = None) -> Path:
         InputError: as `locate_base`; weights that lie here have to be safetensors all the same.
     """
     path = Path(name)
-    if path.is_dir():
+    if is_folder(path):
         return _checked(Base(path, ""), str(name)).path
     if path.is_absolute() or str(name).startswith("."):
         raise InputError(f"model {str(name)!r}: no such folder.")

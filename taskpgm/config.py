@@ -17,6 +17,7 @@ from pydantic import Field, field_validator, model_validator
 from taskpgm.discretion import without_secrets
 from taskpgm.energy_settings import EnergySettings
 from taskpgm.settings import Settings, Share, suggestion, validated
+from taskpgm.storage import is_folder
 from taskpgm.types import InputError
 from taskpgm.yaml_files import read_yaml
 
@@ -295,12 +296,12 @@ def load_config(path: Path) -> RunConfig:
     """
     config = validated(RunConfig, read_yaml(path), str(path))
     local = path.parent / config.model.name
-    model = config.model.model_copy(update={"name": str(local)}) if local.is_dir() else config.model
+    model = config.model.model_copy(update={"name": str(local)}) if is_folder(local) else config.model
     tasks = tuple(resolve_path(task, path.parent) for task in config.tasks)
     evaluation = config.evaluation
     if evaluation.harness is not None and evaluation.harness.folder is not None:
         folder = path.parent / evaluation.harness.folder
-        if not folder.is_dir():
+        if not is_folder(folder):
             raise InputError(f"{path}: evaluation.harness.folder: {folder} is not a folder of harness task files.")
         harness = evaluation.harness.model_copy(update={"folder": str(folder)})
         evaluation = evaluation.model_copy(update={"harness": harness})

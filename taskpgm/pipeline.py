@@ -45,7 +45,7 @@ from taskpgm.network import TaskNetwork
 from taskpgm.problems import MIXTURE_FILE
 from taskpgm.progress import Progress, silent
 from taskpgm.shadow_prices import prices
-from taskpgm.storage import atomic_directory, content_hash, versions, write_atomic
+from taskpgm.storage import atomic_directory, content_hash, is_folder, versions, write_atomic
 from taskpgm.tasks import tasks_of
 from taskpgm.tokens import TokenTask
 from taskpgm.types import Affinity, FloatArray, InputError, LossCurves, TaskSet
@@ -94,7 +94,7 @@ def pinned(model: ModelSettings) -> tuple[str, str | None]:
         InputError: a hub model without its commit.
     """
     name, revision = model.name, model.revision
-    if revision is None and not Path(name).is_dir() and not name.startswith((".", "/")):
+    if revision is None and not is_folder(name) and not name.startswith((".", "/")):
         raise InputError(f"model {name!r} is no folder here; for a hub model pin model.revision to a commit.")
     return name, revision
 

@@ -19,6 +19,8 @@ from importlib import resources
 from pathlib import Path
 from string import Template
 
+import numpy as np
+
 from taskpgm import __version__
 from taskpgm.evaluation_file import EVALUATION_FILE, read_evaluation
 from taskpgm.mixture import Mixture
@@ -45,7 +47,8 @@ def load_page(source: Path) -> Page:
     mixture, other = Mixture.from_json(file), file.with_name(EVALUATION_FILE)
     evaluation = read_evaluation(other) if source.is_dir() and other.is_file() else None
     try:
-        return page_of(mixture, evaluation, _files([file, *([] if evaluation is None else [other])]))
+        with np.errstate(all="ignore"):  # what overflows shows as what is not known, or is refused below
+            return page_of(mixture, evaluation, _files([file, *([] if evaluation is None else [other])]))
     except InputError as error:
         raise InputError(f"{file}: {error}") from error
     except _UNFIT as error:

@@ -118,6 +118,14 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def is_folder(path: str | Path) -> bool:
+    """Whether there is a folder; what cannot be a name at all is none."""
+    try:
+        return Path(path).is_dir()
+    except OSError:  # too long, say
+        return False
+
+
 def remove_partial(directory: Path) -> None:
     """Delete what a killed run left behind under temporary names, anywhere below `directory`."""
     for path in partial_paths(directory):
