@@ -6,9 +6,9 @@
 
 Inputs are valid files after changes of their bytes (flips, cuts, splices, odd numbers, deep nesting, marks of YAML) or
 of the values in them. An input depends on the seed, the reader and its number alone. Each reader has a process of its
-own, which may take 1 GiB more memory than it has after reading valid files, and 10 seconds an input; warnings count as
-errors. The record says how many inputs were read and refused and how many kinds of refusals there were. Findings are
-made shorter and written next to it; the script then ends with exit code 1.
+own, which may take 1 GiB more memory than it has after reading valid files, and 10 seconds of processor time for an
+input; warnings count as errors. The record says how many inputs were read and refused and how many kinds of refusals
+there were. Findings are made shorter and written next to it; the script then ends with exit code 1.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from typing import Any
 
 from parts.fuzz_artefacts import ARTEFACT_READERS
 from parts.fuzz_inputs import INPUT_READERS
-from parts.fuzz_loop import PATIENCE, Finding, Tally, fuzzed, minimised, tried
+from parts.fuzz_loop import Finding, Tally, fuzzed, minimised, tried
 from parts.fuzz_reader import Reader
 
 from taskpgm import __version__
@@ -37,7 +37,7 @@ from taskpgm.storage import versions
 
 READERS: tuple[Reader, ...] = (*INPUT_READERS, *ARTEFACT_READERS)
 MEMORY = 2**30
-DEAD = 6 * PATIENCE
+DEAD = 300.0
 RECORD = Path(__file__).parent / "results" / "fuzz" / "record.json"
 LIBRARIES = ("numpy", "pyyaml", "pydantic", "pyarrow", "safetensors")
 
@@ -50,7 +50,7 @@ def main() -> None:
         return
     named = [reader for reader in READERS if reader.name in arguments.reader]
     shares = sum(reader.share for reader in READERS)
-    rows, findings = [], []
+    rows, findings, commit = [], [], _commit()
     for reader in named or READERS:
         inputs = arguments.inputs if named else -(-arguments.inputs * reader.share // shares)
         row, found = in_process(reader, inputs, arguments.seed)
@@ -61,7 +61,7 @@ def main() -> None:
             f" {row['messages']} ways, {row['findings']} findings, {row['inputs_per_second']:.0f} a second",
             flush=True,
         )
-    write_record(arguments.out, arguments, rows, findings)
+    write_record(arguments, commit, rows, findings)
     sys.exit(1 if findings else 0)
 
 
@@ -128,13 +128,14 @@ def _work(reader: Reader, folder: Path, inputs: int, seed: int, sending: Any) ->
     sending.send(tally)
 
 
-def write_record(out: Path, arguments: argparse.Namespace, rows: Sequence[Any], findings: Sequence[Finding]) -> None:
+def write_record(arguments: argparse.Namespace, commit: str, rows: Sequence[Any], findings: Sequence[Finding]) -> None:
+    out: Path = arguments.out
     out.parent.mkdir(parents=True, exist_ok=True)
     record = {
         "command": " ".join(["python", "benchmarks/fuzz.py", *sys.argv[1:]]),
         "seed": arguments.seed,
         "taskpgm": __version__,
-        "commit": _commit(),
+        "commit": commit,
         "python": platform.python_version(),
         "versions": versions(*LIBRARIES),
         "inputs": sum(row["inputs"] for row in rows),

@@ -113,6 +113,9 @@ class TrainingSettings(Settings):
     threads: int | None = Field(default=None, ge=1)
     """Processor threads for torch, which last digits depend on; OMP_NUM_THREADS or all cores where not given."""
     lora: LoraSettings | None = None
+    diverged: Literal["refuse", "exclude"] = Field(default="refuse", exclude=True)
+    """Where an expert's losses are not finite: end with an error, or go on without its task, which is said. It is no
+    part of what determines an expert, and so of no dump."""
     snapshots: tuple[float, ...] = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0)
     """Shares of the steps after which the expert's loss on every task's probes is kept."""
 

@@ -11,6 +11,7 @@ A folder appears only when it is complete, so a run killed at any moment goes on
 from __future__ import annotations
 
 import contextlib
+import logging
 import tempfile
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -32,6 +33,7 @@ from taskpgm.base import (
     torch_threads,
 )
 from taskpgm.config import ProbeSettings, TrainingSettings
+from taskpgm.diverged import DivergedError, has_diverged, mark_diverged
 from taskpgm.expert_curves import (
     add_to_curve,
     expert_damage,
@@ -50,11 +52,15 @@ from taskpgm.tokens import TokenExample, TokenTask, context_window, pad_batch, p
 from taskpgm.types import FloatArray, InputError, LossCurves, Probes, TaskSet
 
 SCHEMA = 3
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
 class Experts:
-    """Trained experts on disk, one per task, and the base that they started from. probes: the key of each task's."""
+    """Trained experts on disk, one per task, and the base that they started from. probes: the key of each task's.
+
+    diverged: the tasks that are left out, which `training.diverged: exclude` asks for.
+    """
 
     names: tuple[str, ...]
     directories: tuple[Path, ...]
@@ -62,6 +68,7 @@ class Experts:
     out: Path
     training: TrainingSettings
     probes: tuple[str, ...]
+    diverged: tuple[str, ...] = ()
 
     def load(self, index: int) -> Any:
         """The expert's model, in evaluation mode."""
@@ -152,11 +159,23 @@ def train_tokenised(
     for directory in dict.fromkeys(directories):
         if directory.is_dir():
             keep_sound(directory, expert_damage)
-    if any(_still_to_do(directory, keys, curves) for directory in directories):
+    excluding = training.diverged == "exclude"
+    if any(
+        _still_to_do(directory, keys, curves)
+        for directory in directories
+        if not (excluding and has_diverged(directory))
+    ):
         remove_partial(out)
         with torch_threads(training.threads):
             _train_missing(tasks, directories, base, own, training, probes, curves, progress)
-    return Experts(tuple(task.name for task in tasks), tuple(directories), base, out, training, tuple(keys))
+    kept = [i for i, directory in enumerate(directories) if directory.is_dir()]
+    diverged = tuple(task.name for i, task in enumerate(tasks) if i not in kept)
+    if len(kept) < 2:
+        raise InputError(
+            f"the experts of {len(diverged)} of {len(tasks)} tasks diverged; lower training.learning_rate."
+        )
+    names, folders = tuple(tasks[i].name for i in kept), tuple(directories[i] for i in kept)
+    return Experts(names, folders, base, out, training, tuple(keys[i] for i in kept), diverged)
 
 
 def _still_to_do(directory: Path, keys: Collection[str], curves: bool) -> list[str]:
@@ -283,7 +302,8 @@ def _train_missing(
     start_losses = dict(zip(seen, start.tolist(), strict=True))
     total = len(tasks) * training.steps
     for number, (task, directory) in enumerate(zip(tasks, directories, strict=True)):
-        wanted = _still_to_do(directory, probes, curves)
+        left_out = training.diverged == "exclude" and has_diverged(directory)
+        wanted = [] if left_out else _still_to_do(directory, probes, curves)
         if not wanted:  # also where two tasks have the same data and so share an expert
             progress("experts", (number + 1) * training.steps, total, task.name)
             continue
@@ -292,7 +312,13 @@ def _train_missing(
             progress("experts", number * training.steps + step, total, name)
 
         look = partial(losses_on, probes={key: probes[key] for key in wanted}, batch_size=settings.batch_size)
-        _train_one(task, directory, base, training, look, {key: start_losses[key] for key in wanted}, on_step)
+        try:
+            _train_one(task, directory, base, training, look, {key: start_losses[key] for key in wanted}, on_step)
+        except DivergedError as error:
+            if training.diverged == "refuse":
+                raise
+            _log.warning("%s The task is left out.", error)
+            mark_diverged(directory)
 
 
 def _train_one(
@@ -312,7 +338,7 @@ def _train_one(
 
     fine_tune(model, sequence, training, looking_on(model, snapshots, look, losses, on_step))
     if not np.all(np.isfinite(losses)):
-        raise InputError(f"task {task.name!r}: training diverged (its losses are not finite); lower learning_rate.")
+        raise DivergedError(f"task {task.name!r}: training diverged (its losses are not finite); lower learning_rate.")
     examples = [step * training.batch_size for step in snapshots]
     exposure = {
         "steps": snapshots,

@@ -33,6 +33,7 @@ from taskpgm.choice import Choice, apply_rule
 from taskpgm.config import FeasibleSettings, MixtureSettings, ModelSettings, ProbeSettings, RunConfig, TrainingSettings
 from taskpgm.coverage import CoverageNetwork
 from taskpgm.curves import Finding, diagnose
+from taskpgm.diverged import without
 from taskpgm.energy_settings import EnergySettings
 from taskpgm.feasible import FeasibleSet
 from taskpgm.feasible_settings import Allowed, feasible_set
@@ -149,7 +150,8 @@ def mix(
 ) -> tuple[Mixture, bool]:
     """From tasks and a base model to the mixture in out/mixture.json; the flag says whether it was computed now."""
     settings = {
-        "training": training.model_dump(mode="json"),
+        "training": training.model_dump(mode="json")
+        | ({} if training.diverged == "refuse" else {"diverged": "exclude"}),
         "probes": probes.model_dump(mode="json"),
         "energy": energy.model_dump(mode="json"),
         "feasible": feasible.model_dump(mode="json"),
@@ -169,6 +171,10 @@ def mix(
     allowed = checked_bounds(tasks, tokenised, probes, energy, feasible, amounts)
     covering = energy.kind == "coverage"
     experts = train_tokenised(tokenised, base, out, training, probes, progress, curves=covering)
+    if experts.diverged:
+        tasks, tokenised = without(tasks, experts.diverged), tuple(t for t in tokenised if t.name in experts.names)
+        sizes = {task.name: task.size for task in tokenised}
+        allowed = checked_bounds(tasks, tokenised, probes, energy, feasible, amounts)
     estimate = partial(
         estimate_affinity,
         utility=utility_of(energy),
@@ -204,6 +210,8 @@ def mix(
     }
     if isinstance(network, TaskNetwork):
         details |= evidence_checks(network, solution, affinity, similarity_of(energy), probes.width)
+    if experts.diverged:
+        details["excluded"] = list(experts.diverged)
     if chosen is not None:
         details["choice"] = chosen.as_dict()
     if learned is None:

@@ -16,6 +16,7 @@ import numpy as np
 
 from taskpgm.base import load_model_config
 from taskpgm.config import ProbeSettings
+from taskpgm.diverged import without
 from taskpgm.experts import Experts, tokenize_for
 from taskpgm.prediction_parts import Parts, base_parts, expert_parts, folders
 from taskpgm.progress import Progress, silent
@@ -43,6 +44,7 @@ def predict(
         InputError: the experts are of other tasks, predictions are not finite, or another process is at work there.
     """
     settings = ProbeSettings(per_task=probes) if isinstance(probes, int) else probes
+    tasks = without(tasks, experts.diverged)
     if experts.names != tasks.names:
         raise InputError(f"experts of {list(experts.names)} do not belong to tasks {list(tasks.names)}.")
     tokenised = tokenize_for(tasks, experts.base, settings)

@@ -228,14 +228,14 @@ def _evaluated(path: Path) -> None:
 
 
 ARTEFACT_READERS: tuple[Reader, ...] = (
-    Reader("mixture.json", "mixture.json", _mixtures, _verify, JSON, 5),
+    Reader("mixture.json", "mixture.json", _mixtures, _verify, JSON, 15),
     Reader("page", "mixture.json", _mixtures, _page, JSON, 1),
-    Reader("decisions", "step-10.json", _decisions, _decide, JSON, 4),
-    Reader("evaluation.json", "evaluation.json", _evaluations, _evaluated, JSON, 4),
-    Reader("run-folder", "mixture.json", _sealed_mixtures, _status, SEALED, 3),
-    Reader("run-evaluation", "evaluation.json", lambda: _evaluations()[1:], _status, SEALED, 3),
-    Reader("curve.json", "curve.json", _curves, _read_curve, SEALED, 5),
-    Reader("SHA256SUMS", "SHA256SUMS", _sums, _read_sums, None, 4),
-    Reader("lock", LOCK_FILE, lambda: [b'{"host":"h","pid":1,"since":"2026-01-01T00:00:00Z"}'], _lock, JSON, 3),
-    Reader("draws", "state.json", _states, _read_state, JSON, 5),
+    Reader("decisions", "step-10.json", _decisions, _decide, JSON, 16),
+    Reader("evaluation.json", "evaluation.json", _evaluations, _evaluated, JSON, 16),
+    Reader("run-folder", "mixture.json", _sealed_mixtures, _status, SEALED, 12),
+    Reader("run-evaluation", "evaluation.json", lambda: _evaluations()[1:], _status, SEALED, 12),
+    Reader("curve.json", "curve.json", _curves, _read_curve, SEALED, 20),
+    Reader("SHA256SUMS", "SHA256SUMS", _sums, _read_sums, None, 16),
+    Reader("lock", LOCK_FILE, lambda: [b'{"host":"h","pid":1,"since":"2026-01-01T00:00:00Z"}'], _lock, JSON, 12),
+    Reader("draws", "state.json", _states, _read_state, JSON, 20),
 )
