@@ -126,6 +126,14 @@ def is_folder(path: str | Path) -> bool:
         return False
 
 
+def is_there(path: str | Path) -> bool:
+    """Whether there is a file or folder; what cannot be a name at all is none."""
+    try:
+        return Path(path).exists()
+    except OSError:
+        return False
+
+
 def remove_partial(directory: Path) -> None:
     """Delete what a killed run left behind under temporary names, anywhere below `directory`."""
     for path in partial_paths(directory):

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from taskpgm.config import RunConfig, SplitSettings, TaskSource, as_sources, resolve_path
 from taskpgm.limits import LONGEST_LINE, shown
 from taskpgm.settings import explain
-from taskpgm.storage import first_line, parse_json, read_json, versions
+from taskpgm.storage import first_line, is_there, parse_json, read_json, versions
 from taskpgm.templates import filled
 from taskpgm.text_files import text_lines
 from taskpgm.types import Example, InputError, Task, TaskSet
@@ -147,7 +147,7 @@ def _sources_of(path: Path) -> tuple[list[TaskSource], SplitSettings | None]:
 
 
 def _expand(source: TaskSource) -> Iterator[TaskSource]:
-    if source.path is None or not glob.has_magic(source.path) or Path(source.path).exists():
+    if source.path is None or not glob.has_magic(source.path) or is_there(source.path):
         yield source
         return
     matches = sorted(glob.glob(source.path, recursive=True))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from taskpgm.settings import suggestion
+from taskpgm.storage import is_there
 from taskpgm.types import InputError
 
 PLACEHOLDER = "data"
@@ -144,12 +145,5 @@ def _in_folder(folder: Path, name: str, ending: str, prepared: bool) -> Path:
     plain = not set(name) & {"/", "\\", "\0"}  # else it would name a file elsewhere
     stems = dict.fromkeys((name, file_name(name)) if plain else (file_name(name),))
     candidates = [folder / (stem + each) for stem in stems for each in endings if stem + each not in ("", ".", "..")]
-    there = (candidate for candidate in candidates if _exists(candidate))
+    there = (candidate for candidate in candidates if is_there(candidate))
     return next(there, folder / (file_name(name) + ending))
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # a task's name too long for a file's
-        return False
