@@ -17,6 +17,7 @@ import numpy as np
 
 from taskpgm.blocks import evidence_blocks
 from taskpgm.divergences import DEFAULT_DIVERGENCE, LN2, UNKNOWN, Divergence, JensenShannon
+from taskpgm.divergences.streaming import DistributionError
 from taskpgm.executors import LOCAL, Executor
 from taskpgm.progress import Progress, silent
 from taskpgm.stored import context_slices
@@ -90,7 +91,14 @@ def estimate_affinity(
             finite, or a linear similarity for a divergence with another largest value.
     """
     measure = DEFAULT_DIVERGENCE if divergence is None else divergence
-    blocks = evidence_blocks(predictions, measure, progress=progress, executor=executor)
+    try:
+        blocks = evidence_blocks(predictions, measure, progress=progress, executor=executor)
+    except DistributionError as error:
+        task = predictions.names[int(predictions.context_task[error.context])]
+        raise InputError(
+            f"the expert of task {predictions.names[error.expert]!r}, on context {error.context}, a probe of task"
+            f" {task!r}: the probabilities sum to {error.total:.6g}, not to 1."
+        ) from error
     return affinity_of(blocks, predictions, measure, utility, similarity)
 
 

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from taskpgm.executors import Source
 from taskpgm.few_bits import LoadIn, check_few_bits, prepared, quantisation
 from taskpgm.halving import enough_memory, out_of_memory
-from taskpgm.storage import content_hash, file_hash, first_line, versions
+from taskpgm.storage import content_hash, file_hash, first_line, is_folder, versions
 from taskpgm.types import InputError
 
 DESCRIPTION_FILES = ("*.json", "*.model", "*.txt", "*.jinja")
@@ -72,7 +72,7 @@ def locate_base(
 
 def _located(name: str | Path, revision: str | None) -> Base:
     path = Path(name)
-    if path.is_dir():
+    if is_folder(path):
         return _checked(Base(path, _folder_fingerprint(path)), str(name))
     if path.is_absolute() or str(name).startswith("."):
         raise InputError(f"model {str(name)!r}: no such folder.")
@@ -86,7 +86,7 @@ def locate_description(name: str | Path, revision: str | None = None) -> Path:
         InputError: as `locate_base`; weights that lie here have to be safetensors all the same.
     """
     path = Path(name)
-    if path.is_dir():
+    if is_folder(path):
         return _checked(Base(path, ""), str(name)).path
     if path.is_absolute() or str(name).startswith("."):
         raise InputError(f"model {str(name)!r}: no such folder.")

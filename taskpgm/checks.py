@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from taskpgm.limits import LARGEST_NUMBER
 from taskpgm.types import FloatArray, InputError, readonly
 
 Bound: TypeAlias = float | FloatArray | Sequence[float] | Mapping[str, float]
@@ -46,6 +47,9 @@ def array(values: Any, label: str, ndim: int) -> FloatArray:
         raise InputError(f"{label}: not an array of numbers ({error}).") from error
     if array.ndim != ndim:
         raise InputError(f"{label}: expected {ndim} dimension(s), found shape {array.shape}.")
+    finite = np.abs(array[np.isfinite(array)])
+    if finite.size and finite.max() > LARGEST_NUMBER:
+        raise InputError(f"{label}: numbers of size {finite.max():.3g} are too large to compute with; scale them.")
     return array
 
 
@@ -95,6 +99,8 @@ def checked_scalar(value: Any, label: str, least: float) -> float:
     number = float(value)
     if not np.isfinite(number) or number < least:
         raise InputError(f"{label} = {number}: expected a finite number{'' if least < 0 else ' that is not negative'}.")
+    if abs(number) > LARGEST_NUMBER:
+        raise InputError(f"{label} = {number:g}: too large to compute with.")
     return number
 
 

@@ -8,6 +8,7 @@ import sys
 import typer
 
 from taskpgm.commands import COMMANDS
+from taskpgm.discretion import without_secrets
 from taskpgm.progress import notes_on_stderr
 from taskpgm.stopping import Stopped, stopping_cleanly
 from taskpgm.types import InputError
@@ -42,5 +43,5 @@ def main() -> None:
 
 
 def _fail(message: str) -> None:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"error: {without_secrets(' '.join(message.split()))}", file=sys.stderr)
     sys.exit(2)

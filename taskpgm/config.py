@@ -14,10 +14,13 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
 
+from taskpgm.discretion import without_secrets
 from taskpgm.energy_settings import EnergySettings
 from taskpgm.few_bits import LoadIn
-from taskpgm.settings import Settings, Share, read_yaml, suggestion, validated
+from taskpgm.settings import Settings, Share, suggestion, validated
+from taskpgm.storage import is_folder
 from taskpgm.types import InputError
+from taskpgm.yaml_files import read_yaml
 
 Momentum: TypeAlias = Annotated[float, Field(ge=0.0, lt=1.0)]
 ROLES = ("prompt", "completion", "instruction", "input", "output", "target", "messages")
@@ -27,8 +30,8 @@ class TaskSource(Settings):
     """Where one task's examples come from, and which columns hold what.
 
     columns maps a role (prompt and completion; or instruction, input, output; or messages) to the column's name; it is
-    guessed from the column names where not given. prompt_template and completion_template are format strings over the
-    roles, for example "Q: {prompt}\\nA:".
+    guessed from the column names where not given. prompt_template and completion_template are texts with
+    roles in braces, for example "Q: {prompt}\\nA:".
     """
 
     name: str | None = None
@@ -54,6 +57,9 @@ class TaskSource(Settings):
     def _one_origin(self) -> TaskSource:
         if (self.path is None) == (self.hub is None):
             raise ValueError("give either path (a file) or hub (a data set's name), not both")
+        if self.hub is not None and without_secrets(self.hub) != self.hub:
+            told = without_secrets(self.hub)
+            raise ValueError(f"hub data set {told!r}: give its name without a token; log in with: hf auth login")
         if self.hub is not None and (self.revision is None or self.split is None):
             raise ValueError(
                 f"hub data set {self.hub!r}: pin revision (a commit) and split, so that runs can be repeated"
@@ -117,6 +123,9 @@ class TrainingSettings(Settings):
     micro_batch: int | None = Field(default=None, ge=1)
     """How many of a batch's examples go through the model at a time: all where not given, and half as many whenever
     memory runs out. The loss, its gradient and all settings stay those of the whole batch."""
+    diverged: Literal["refuse", "exclude"] = Field(default="refuse", exclude=True)
+    """Where an expert's losses are not finite: end with an error, or go on without its task, which is said. It is no
+    part of what determines an expert, and so of no dump."""
     snapshots: tuple[float, ...] = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0)
     """Shares of the steps after which the expert's loss on every task's probes is kept."""
 
@@ -313,12 +322,12 @@ def load_config(path: Path) -> RunConfig:
     """
     config = validated(RunConfig, read_yaml(path), str(path))
     local = path.parent / config.model.name
-    model = config.model.model_copy(update={"name": str(local)}) if local.is_dir() else config.model
+    model = config.model.model_copy(update={"name": str(local)}) if is_folder(local) else config.model
     tasks = tuple(resolve_path(task, path.parent) for task in config.tasks)
     evaluation = config.evaluation
     if evaluation.harness is not None and evaluation.harness.folder is not None:
         folder = path.parent / evaluation.harness.folder
-        if not folder.is_dir():
+        if not is_folder(folder):
             raise InputError(f"{path}: evaluation.harness.folder: {folder} is not a folder of harness task files.")
         harness = evaluation.harness.model_copy(update={"folder": str(folder)})
         evaluation = evaluation.model_copy(update={"harness": harness})

@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from taskpgm.limits import LARGEST_NUMBER
 from taskpgm.types import FloatArray, InputError, readonly
 
 SUM_TOLERANCE = 1e-9
@@ -222,4 +223,6 @@ def _each(values: Mapping[str, float], names: Sequence[str], what: str) -> Float
     found = np.array([values[name] for name in names], dtype=np.float64)
     if not np.isfinite(found).all():
         raise InputError(f"{what}: of task {names[int(np.argmin(np.isfinite(found)))]!r} is not a finite number.")
+    if np.abs(found).max() > LARGEST_NUMBER:
+        raise InputError(f"{what}: of task {names[int(np.abs(found).argmax())]!r} is too large to compute with.")
     return found

@@ -136,7 +136,7 @@ def _read(path: Path) -> Decision:
     decision = Decision(Mixture.from_json(path))
     try:
         told = decision.as_dict()
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(f"{path}: a mixture, but no decision of a run ({type(error).__name__}: {error}).") from error
     names = set(decision.mixture.network.names)
     if any(set(told[key]) != names for key in ("latest", "expected", "spread")):

@@ -18,11 +18,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from taskpgm.amounts import task_stream
+from taskpgm.limits import LARGEST_NUMBER, shown
 from taskpgm.types import FloatArray, InputError, IntArray
 
 FORMAT = "taskpgm-drawing/1"
+SUM_TOLERANCE = 1e-9
+LEAST_SHARE = 1e-300
+"""The inverse of a smaller one is no number; it is not drawn in any run either way."""
 ROUNDING = 1e-9
 """How far sums of shares may be off by rounding before a task counts as behind."""
 
@@ -140,18 +145,29 @@ class Drawing:
         Raises:
             InputError: a state of other data, another seed or another version.
         """
-        if state.get("format") != FORMAT:
-            raise InputError(f"not the state of a sampler (format {state.get('format')!r}, expected {FORMAT!r}).")
+        found = state.get("format") if isinstance(state, Mapping) else type(state).__name__
+        if found != FORMAT:
+            raise InputError(f"not the state of a sampler (format {shown(found)}, expected {FORMAT!r}).")
         try:
-            sizes, seed, position = dict(state["sizes"]), state["seed"], int(state["position"])
-            counts, behind, shares = (np.array(state[key]) for key in ("counts", "behind", "shares"))
-            changes = [(int(at), np.array(value, dtype=np.float64)) for at, value in state["changes"]]
-        except (KeyError, TypeError, ValueError) as error:
+            sizes = {str(name): int(size) for name, size in dict(state["sizes"]).items()}
+            seed, position = state["seed"], int(state["position"])
+            counts = self._numbers(np.array(state["counts"], dtype=np.int64))
+            behind, shares = (self._numbers(np.array(state[key], dtype=np.float64)) for key in ("behind", "shares"))
+            changes = [(int(at), self._numbers(np.array(value, dtype=np.float64))) for at, value in state["changes"]]
+            if min(position, counts.min(), shares.min(), 0) < 0 or not 0.0 < shares.sum() < 1.0 + SUM_TOLERANCE:
+                raise ValueError("negative amounts, or shares that do not add up to 1")
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError(f"damaged state of a sampler ({type(error).__name__}: {error}).") from error
         self._check_same(sizes, seed)
-        self._use(shares.astype(np.float64))
-        self.position, self.counts, self._behind = position, counts.astype(np.int64), behind.astype(np.float64)
+        self._use(shares)
+        self.position, self.counts, self._behind = position, counts, behind
         self._changes = changes
+
+    def _numbers(self, values: NDArray[Any]) -> NDArray[Any]:
+        """A finite number for each task."""
+        if values.shape != self.counts.shape or not np.all(np.abs(values) < LARGEST_NUMBER):
+            raise ValueError(f"shape {values.shape}, or numbers that are too large or not finite")
+        return values
 
     def _check_same(self, sizes: Mapping[str, int], seed: int) -> None:
         mine = dict(zip(self.names, self.sizes.tolist(), strict=True))
@@ -179,7 +195,7 @@ class Drawing:
         n = int(active.sum())
         slack = 1.0 / (2 * n - 2) if n > 1 else 0.0
         self._most, self._enough = 1.0 - slack, np.where(active, slack - ROUNDING, np.inf)
-        self._spacing = 1.0 / np.where(active, shares, 1.0)
+        self._spacing = 1.0 / np.where(active, np.maximum(shares, LEAST_SHARE), 1.0)
         self.shares: FloatArray = shares
 
     def _checked(self, shares: Mapping[str, float]) -> FloatArray:

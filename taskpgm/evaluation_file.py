@@ -69,7 +69,7 @@ def read_evaluation(path: Path) -> StoredEvaluation:
             tuple(_difference(row) for row in value["differences"]),
             tuple(f"{run['mixture']}, {run['steps']} steps, seed {run['seed']}: {run['why']}" for run in failed),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(
             f"{path}: damaged ({type(error).__name__}: {error}); run taskpgm evaluate again, or take the file away."
         ) from error

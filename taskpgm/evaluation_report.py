@@ -28,6 +28,7 @@ from taskpgm.config import (
     RunConfig,
     TrainingSettings,
 )
+from taskpgm.diverged import said
 from taskpgm.evaluated_mixtures import (
     OURS,
     RULES,
@@ -242,6 +243,8 @@ def _evidence(
             for steps, final in finals.items()
         }
     experts = train_tokenised(tokenised, bench.base, bench.out, bench.training, bench.probes, progress, executor)
+    if experts.diverged:
+        raise InputError(f"{said(experts.diverged)} To compare mixtures of the others, take it out of the tasks.")
     return {
         steps: gather_evidence(
             experts,

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from taskpgm.integrity import folder_damage, read_sealed, seal, sealed_damage, write_sums
+from taskpgm.integrity import CHANGED, DamageError, folder_damage, read_sealed, seal, sealed_damage, write_sums
 from taskpgm.storage import content_hash, file_hash, write_atomic
 from taskpgm.types import FloatArray, InputError, LossCurves, Probes, readonly
 
@@ -100,4 +100,29 @@ def read_curves(names: Sequence[str], directories: Sequence[Path], keys: Sequenc
 
 
 def _curve(directory: Path) -> dict[str, Any]:
-    return read_sealed(directory / CURVE_FILE)
+    """The record, sealed and of the form that `write_curve` gives it.
+
+    Raises:
+        DamageError: it is not.
+    """
+    record = read_sealed(directory / CURVE_FILE)
+    if not _is_curve(record):
+        raise DamageError(f"{directory / CURVE_FILE}: {CHANGED}")
+    return record
+
+
+def _is_curve(record: dict[str, Any]) -> bool:
+    steps, losses = record.get("steps"), record.get("losses")
+    if not (isinstance(steps, list) and isinstance(losses, dict) and isinstance(record.get("weights"), str)):
+        return False
+    exposures = (record.get("examples"), record.get("target_tokens"))
+    return all(_numbers(each, steps, int) for each in exposures) and all(
+        _numbers(each, steps, float) for each in losses.values()
+    )
+
+
+def _numbers(values: Any, steps: list[Any], kind: type) -> bool:
+    """Whether there is a number for each of the steps."""
+    kinds = (int,) if kind is int else (int, float)
+    whole = isinstance(values, list) and len(values) == len(steps)
+    return whole and all(type(each) in kinds and abs(each) < 2**62 for each in values)

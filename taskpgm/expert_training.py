@@ -8,18 +8,20 @@ base stays in memory, which saves loading it; what comes out is the same.
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from taskpgm.adapters import settle_description, without_adapter
 from taskpgm.base import Base, base_source, chosen_threads, save_parts, torch_threads
 from taskpgm.config import ProbeSettings, TrainingSettings
+from taskpgm.diverged import DivergedError, has_diverged, mark_diverged
 from taskpgm.executors import Executor, Item, Job
 from taskpgm.executors.executor import nothing
 from taskpgm.expert_curves import CURVE_FILE, add_to_curve, losses_on, unknown_probes, weights_hash, write_curve
@@ -27,13 +29,21 @@ from taskpgm.fine_tuning import as_in_training, fine_tune, load_start, looking_o
 from taskpgm.progress import Progress
 from taskpgm.storage import atomic_directory
 from taskpgm.tokens import TokenExample, TokenTask
-from taskpgm.types import FloatArray, InputError, Probes
+from taskpgm.types import FloatArray, Probes
 
+_log = logging.getLogger(__name__)
 BASE = "base"  # what a base model that stays in memory is kept as
 
 
-def still_to_do(directory: Path, keys: Collection[str], curves: bool) -> list[str]:
-    """On which probes an expert has to be looked at while it is trained; none: it need not be trained."""
+def still_to_do(
+    directory: Path, keys: Collection[str], curves: bool, diverged: Literal["refuse", "exclude"] = "refuse"
+) -> list[str]:
+    """On which probes an expert has to be looked at while it is trained; none: it need not be trained.
+
+    diverged: "exclude" does not train again what is noted to have diverged.
+    """
+    if diverged == "exclude" and has_diverged(directory):
+        return []
     return unknown_probes(directory, keys) if curves or not directory.is_dir() else []
 
 
@@ -63,7 +73,11 @@ def train_missing(
     executor: Executor,
 ) -> None:
     """Train, on whichever machines, the experts that are not there; two tasks with the same data share one."""
-    wanted = {directory: keys for directory in directories if (keys := still_to_do(directory, probes, curves))}
+    wanted = {
+        directory: keys
+        for directory in directories
+        if (keys := still_to_do(directory, probes, curves, training.diverged))
+    }
     needed = {key for keys in wanted.values() for key in keys}
     seen = {key: own for key, own in probes.items() if key in needed}
     memory: dict[str, Any] = {}
@@ -86,8 +100,12 @@ def train_missing(
         )
         for directory, task in todo.items()
     )
-    for index, _ in executor.run(items, tally.step):
+    places = list(todo)
+    for index, trouble in executor.run(items, tally.step):
         tally.step(index, training.steps)
+        if trouble is not None:
+            _log.warning("%s The task is left out.", trouble)
+            mark_diverged(places[index])
 
 
 def _start_losses(
@@ -131,25 +149,32 @@ def _item(data: Training, directory: Path, probes: Mapping[str, Probes], memory:
     )
 
 
-def _train(job: Job) -> None:
+def _train(job: Job) -> str | None:
+    """Train an expert; of one that diverged and is to be excluded, why there is none."""
     data: Training = job.data
     assert job.place is not None
     directory = job.place.parent if job.place.name == CURVE_FILE else job.place
     read = replace(data.base, path=job.sources[0])
     probes = {key: job.common[key] for key in data.start_losses}
     look = partial(losses_on, probes=probes, batch_size=data.batch_size)
-    with torch_threads(job.threads):
-        train_one(
-            data.task,
-            directory,
-            read,
-            data.training,
-            look,
-            data.start_losses,
-            job.report,
-            job.memory.get(BASE),
-            named=data.base.path,
-        )
+    try:
+        with torch_threads(job.threads):
+            train_one(
+                data.task,
+                directory,
+                read,
+                data.training,
+                look,
+                data.start_losses,
+                job.report,
+                job.memory.get(BASE),
+                named=data.base.path,
+            )
+    except DivergedError as error:
+        if data.training.diverged == "refuse":
+            raise
+        return str(error)
+    return None
 
 
 class _Tally:
@@ -186,7 +211,9 @@ def train_one(
     try:
         fine_tune(model, sequence, training, looking_on(model, snapshots, look, losses, on_step))
         if not np.all(np.isfinite(losses)):
-            raise InputError(f"task {task.name!r}: training diverged (its losses are not finite); lower learning_rate.")
+            raise DivergedError(
+                f"task {task.name!r}: training diverged (its losses are not finite); lower learning_rate."
+            )
         if training.lora is not None:
             settle_description(model, named or base.path)
         by_key = dict(zip(start_losses, np.transpose(losses).tolist(), strict=True))

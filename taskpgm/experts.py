@@ -26,14 +26,18 @@ from taskpgm.progress import Progress, silent
 from taskpgm.run_lock import locked
 from taskpgm.storage import content_hash, remove_partial, versions
 from taskpgm.tokens import TokenTask, check_vocabulary, context_window, probes_by_task, tokenize
-from taskpgm.types import LossCurves, TaskSet
+from taskpgm.types import InputError, LossCurves, TaskSet
 
 SCHEMA = 3
+FEWEST = 2  # experts that are evidence of anything
 
 
 @dataclass(frozen=True, eq=False)
 class Experts:
-    """Trained experts on disk, one per task, and the base that they started from. probes: the key of each task's."""
+    """Trained experts on disk, one per task, and the base that they started from. probes: the key of each task's.
+
+    diverged: the tasks that are left out, which `training.diverged: exclude` asks for.
+    """
 
     names: tuple[str, ...]
     directories: tuple[Path, ...]
@@ -41,6 +45,7 @@ class Experts:
     out: Path
     training: TrainingSettings
     probes: tuple[str, ...]
+    diverged: tuple[str, ...] = ()
 
     def load(self, index: int) -> Any:
         """The expert's model, in evaluation mode."""
@@ -136,11 +141,18 @@ def train_tokenised(
     for directory in dict.fromkeys(directories):
         if directory.is_dir():
             keep_sound(directory, expert_damage)
-    if any(still_to_do(directory, keys, curves) for directory in directories):
+    if any(still_to_do(directory, keys, curves, training.diverged) for directory in directories):
         remove_partial(out)
         with torch_threads(training.threads):
             train_missing(tasks, directories, base, own, training, probes, curves, progress, executor)
-    return Experts(tuple(task.name for task in tasks), tuple(directories), base, out, training, tuple(keys))
+    kept = [i for i, directory in enumerate(directories) if directory.is_dir()]
+    diverged = tuple(task.name for i, task in enumerate(tasks) if i not in kept)
+    if diverged and len(kept) < FEWEST:
+        raise InputError(
+            f"the experts of {len(diverged)} of {len(tasks)} tasks diverged; lower training.learning_rate."
+        )
+    names, folders = tuple(tasks[i].name for i in kept), tuple(directories[i] for i in kept)
+    return Experts(names, folders, base, out, training, tuple(keys[i] for i in kept), diverged)
 
 
 def _expert_key(task: TokenTask, base: Base, training: TrainingSettings) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,11 @@ from urllib.parse import quote, unquote
 
 import numpy as np
 
+from taskpgm.limits import MOST_ENTRIES
 from taskpgm.pairwise import PairwiseNetwork
-from taskpgm.storage import parse_json, read_text, write_atomic
+from taskpgm.storage import read_json, write_atomic
 from taskpgm.types import FloatArray, InputError
+from taskpgm.words import Words
 
 Factor = tuple[list[int], FloatArray]
 LOG_RANGE = 700.0  # beyond it a float64 probability is 0
@@ -55,50 +58,6 @@ def _by_ending(path: Path, known: Mapping[str, Callable[..., Any]]) -> Callable[
         raise InputError(f"{path}: the name must end in {', '.join(known)}.") from None
 
 
-class Words:
-    """The words of a text file, taken one by one, and where in the file they are."""
-
-    def __init__(self, path: Path, comment: str | None = None) -> None:
-        lines = read_text(path).splitlines()
-        kept = [line if comment is None else line.split(comment)[0] for line in lines]
-        self.path, self.words = path, [(number, word) for number, line in enumerate(kept, 1) for word in line.split()]
-        self.place = 0
-
-    def word(self, what: str) -> str:
-        if self.place >= len(self.words):
-            raise InputError(f"{self.path}: ends where {what} should be; the file is cut short.")
-        self.place += 1
-        return self.words[self.place - 1][1]
-
-    def number(self, what: str) -> float:
-        word = self.word(what)
-        try:
-            value = float(word)
-        except ValueError:
-            raise self.wrong(f"expected {what}, found {word!r}") from None
-        if math.isnan(value):
-            raise self.wrong(f"{what} is nan")
-        return value
-
-    def whole(self, what: str, least: int = 0) -> int:
-        value = self.number(what)
-        if not value.is_integer() or value < least:
-            raise self.wrong(f"expected {what}, a whole number from {least}, found {value:g}")
-        return int(value)
-
-    def wrong(self, text: str) -> InputError:
-        line = self.words[self.place - 1][0] if self.place else 1
-        return InputError(f"{self.path}, line {line}: {text}.")
-
-    def scope(self, count: int, nodes: int, what: str) -> list[int]:
-        found = [self.whole(f"a variable of {what}") for _ in range(count)]
-        if any(i >= nodes for i in found) or len(set(found)) < count:
-            raise self.wrong(f"{what} is over variables {found}; there are {nodes}, from 0, each at most once")
-        if count > 2:
-            raise self.wrong(f"{what} is over {count} variables; only networks of pairs can be read")
-        return found
-
-
 def _energies(probabilities: FloatArray, words: Words, what: str) -> FloatArray:
     if (probabilities < 0.0).any() or np.isinf(probabilities).any():
         raise words.wrong(f"{what} has a value that is negative or infinite")
@@ -120,7 +79,7 @@ def read_uai(path: str | Path, evidence: str | Path | None = None) -> PairwiseNe
     if kind.upper() not in ("MARKOV", "BAYES"):
         raise words.wrong(f"starts with {kind!r} instead of MARKOV or BAYES")
     nodes = words.whole("the number of variables", 1)
-    states = [words.whole("a number of states", 1) for _ in range(nodes)]
+    states = [words.states("a number of states") for _ in range(nodes)]
     scopes = [
         words.scope(words.whole("a number of variables"), nodes, f"factor {k}")
         for k in range(words.whole("the number of factors"))
@@ -180,13 +139,16 @@ def read_fg(path: str | Path) -> PairwiseNetwork:
     states: dict[int, int] = {}
     for k in range(words.whole("the number of factors")):
         count = words.whole(f"the number of variables of factor {k}")
+        if count > 2:
+            raise words.wrong(f"factor {k} is over {count} variables; only networks of pairs can be read")
         scope = [words.whole(f"a variable of factor {k}") for _ in range(count)]
-        sizes = [words.whole(f"a number of states of factor {k}", 1) for _ in range(count)]
+        sizes = [words.states(f"a number of states of factor {k}") for _ in range(count)]
         for node, size in zip(scope, sizes, strict=True):
             if states.setdefault(node, size) != size:
                 raise words.wrong(f"variable {node} has {size} states here and {states[node]} before")
-        if count > 2 or len(set(scope)) < count:
-            raise words.wrong(f"factor {k} is over variables {scope}; only networks of pairs can be read")
+        if len(set(scope)) < count:
+            raise words.wrong(f"factor {k} is over variables {scope}; a pair is of two different ones")
+        words.make_room(sizes)
         values = np.zeros(math.prod(sizes))
         for _ in range(words.whole(f"the number of entries of factor {k}")):
             place = words.whole("the place of an entry")
@@ -214,7 +176,7 @@ def read_wcsp(path: str | Path) -> PairwiseNetwork:
     words.word("the name")
     nodes, _, count = (words.whole(f"the number of {what}") for what in ("variables", "values", "constraints"))
     top = words.number("the upper bound")
-    states = [words.whole("a number of values", 1) for _ in range(nodes)]
+    states = [words.states("a number of values") for _ in range(nodes)]
     factors: list[Factor] = []
     for k in range(count):
         arity = words.whole(f"the arity of constraint {k}")
@@ -224,6 +186,7 @@ def read_wcsp(path: str | Path) -> PairwiseNetwork:
         default = words.number(f"the default cost of constraint {k}")
         if default < 0:
             raise words.wrong(f"constraint {k} is given by a formula; only tables of costs can be read")
+        words.make_room(states[i] for i in scope)
         table = np.full(tuple(states[i] for i in scope), default)
         for _ in range(words.whole(f"the number of tuples of constraint {k}")):
             values = tuple(words.whole("a value") for _ in scope)
@@ -270,79 +233,115 @@ def read_cfn(path: str | Path) -> PairwiseNetwork:
         InputError: not such a file; the message names the function.
     """
     path = Path(path)
-    value = parse_json(read_text(path), str(path))
+    value = read_json(path)
     try:
         header, variables, functions = value["problem"], value["variables"], value["functions"]
-        names = list(variables)
-        values = [_domain(domain) for domain in variables.values()]
-        bound = str(header.get("mustbe", ""))
-    except (TypeError, KeyError, AttributeError) as error:
+        domains, bound = dict(variables), str(header.get("mustbe", ""))
+        named = dict(functions)
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
         raise InputError(f"{path}: not a CFN file: problem, variables and functions are needed ({error}).") from error
-    top = float(bound[1:]) if bound[:1] == "<" else math.inf
-    if bound[:1] == ">":
-        raise InputError(f"{path}: a problem to be maximised (mustbe {bound}); write it with costs to be minimised.")
-    factors = [_cfn_factor(path, name, function, names, values, top) for name, function in functions.items()]
+    values = {name: _domain(path, name, domain) for name, domain in domains.items()}
+    if sum(map(len, values.values())) > MOST_ENTRIES:
+        raise InputError(f"{path}: variables of more than {MOST_ENTRIES:,} values.")
+    reader = _CfnFunctions(path, list(values), list(values.values()), _mustbe(path, bound))
+    factors = [reader.factor(name, function) for name, function in named.items()]
+    names = list(values)
     if header.get("name") == OURS:
         names = [unquote(name, errors="surrogatepass") for name in names]
-    return _network(path, [len(domain) for domain in values], factors, names)
+    return _network(path, [len(domain) for domain in values.values()], factors, names)
 
 
-def _domain(domain: Any) -> list[Any]:
-    return list(range(domain)) if isinstance(domain, int) else list(domain)
-
-
-def _cfn_factor(path: Path, name: str, function: Any, names: list[str], values: list[list[Any]], top: float) -> Factor:
-    def wrong(text: str) -> InputError:
-        return InputError(f"{path}: function {name!r} {text}.")
-
-    if not isinstance(function, dict) or "scope" not in function or "costs" not in function:
-        raise wrong("has no scope and costs; only tables of costs can be read")
+def _mustbe(path: Path, bound: str) -> float:
+    """The cost from which on something is forbidden."""
+    if bound[:1] == ">":
+        raise InputError(f"{path}: a problem to be maximised (mustbe {bound}); write it with costs to be minimised.")
     try:
-        scope = [names.index(v) if isinstance(v, str) else int(v) for v in function["scope"]]
-    except ValueError as error:
-        raise wrong(f"is over an unknown variable ({error})") from error
-    if len(scope) > 2 or len(set(scope)) < len(scope) or any(not 0 <= i < len(names) for i in scope):
-        raise wrong(f"is over {function['scope']}; only nodes and pairs of different nodes can be read")
-    shape = tuple(len(values[i]) for i in scope)
-    costs = function["costs"] if isinstance(function["costs"], list) else [function["costs"]]
-    if "defaultcost" in function:
-        return scope, _sparse_table(costs, scope, values, float(function["defaultcost"]), top, wrong)
-    if len(costs) != math.prod(shape):
-        raise wrong(f"has {len(costs)} costs, but its variables have {math.prod(shape)} values")
-    table = np.array([_cost(x, wrong) for x in costs], dtype=np.float64).reshape(shape)
-    return scope, np.where(table >= top, np.inf, table)
+        top = float(bound[1:]) if bound[:1] == "<" else math.inf
+    except ValueError:
+        top = math.nan
+    if math.isnan(top):
+        raise InputError(f"{path}: mustbe is {bound[:40]!r}; expected < and a number.")
+    return top
 
 
-def _sparse_table(
-    costs: Sequence[Any],
-    scope: list[int],
-    values: list[list[Any]],
-    default: float,
-    top: float,
-    wrong: Callable[[str], InputError],
-) -> FloatArray:
-    table = np.full(tuple(len(values[i]) for i in scope), default)
-    width = len(scope) + 1
-    if len(costs) % width:
-        raise wrong(f"lists {len(costs)} numbers, which is not a multiple of {width}")
-    for row in (costs[k : k + width] for k in range(0, len(costs), width)):
-        place = []
-        for value, i in zip(row[:-1], scope, strict=True):
-            known = value in values[i]
-            index = values[i].index(value) if known else value if isinstance(value, int) else -1
-            if not 0 <= index < len(values[i]):
-                raise wrong(f"names the value {value!r}, which its variable does not have")
-            place.append(index)
-        table[tuple(place)] = _cost(row[-1], wrong)
-    return np.where(table >= top, np.inf, table)
+def _domain(path: Path, name: str, domain: Any) -> Sequence[Any]:
+    """The values of a variable: a list of them, or how many there are."""
+    if isinstance(domain, int) and 0 <= domain <= MOST_ENTRIES:
+        return range(domain)
+    if isinstance(domain, list):
+        return domain
+    raise InputError(f"{path}: variable {name!r} has the values {repr(domain)[:40]}; expected a list, or how many.")
+
+
+@dataclass
+class _CfnFunctions:
+    """Turns the functions of a CFN file into factors. entries: of the tables so far."""
+
+    path: Path
+    names: list[str]
+    values: list[Sequence[Any]]
+    top: float
+    entries: int = 0
+
+    def factor(self, name: str, function: Any) -> Factor:
+        def wrong(text: str) -> InputError:
+            return InputError(f"{self.path}: function {name!r} {text}.")
+
+        if not isinstance(function, dict) or "scope" not in function or "costs" not in function:
+            raise wrong("has no scope and costs; only tables of costs can be read")
+        scope = self._scope(function["scope"], wrong)
+        shape = tuple(len(self.values[i]) for i in scope)
+        self.entries += math.prod(shape)
+        if self.entries > MOST_ENTRIES:
+            raise wrong(f"makes tables of more than {MOST_ENTRIES:,} entries; no method takes a network of that size")
+        costs = function["costs"] if isinstance(function["costs"], list) else [function["costs"]]
+        if "defaultcost" in function:
+            table = self._sparse_table(costs, scope, np.full(shape, _cost(function["defaultcost"], wrong)), wrong)
+        elif len(costs) != math.prod(shape):
+            raise wrong(f"has {len(costs)} costs, but its variables have {math.prod(shape)} values")
+        else:
+            table = np.array([_cost(x, wrong) for x in costs], dtype=np.float64).reshape(shape)
+        return scope, np.where(table >= self.top, np.inf, table)
+
+    def _scope(self, given: Any, wrong: Callable[[str], InputError]) -> list[int]:
+        if not isinstance(given, list) or len(given) > 2:
+            raise wrong(f"is over {repr(given)[:80]}; only nodes and pairs of different nodes can be read")
+        unknown = [v for v in given if v not in self.names and not isinstance(v, int)]
+        if unknown:
+            raise wrong(f"is over an unknown variable ({repr(unknown[0])[:40]})")
+        scope = [self.names.index(v) if isinstance(v, str) else int(v) for v in given]
+        if len(set(scope)) < len(scope) or any(not 0 <= i < len(self.names) for i in scope):
+            raise wrong(f"is over {given}; only nodes and pairs of different nodes can be read")
+        return scope
+
+    def _sparse_table(
+        self, costs: Sequence[Any], scope: list[int], table: FloatArray, wrong: Callable[[str], InputError]
+    ) -> FloatArray:
+        width = len(scope) + 1
+        if len(costs) % width:
+            raise wrong(f"lists {len(costs)} numbers, which is not a multiple of {width}")
+        for row in (costs[k : k + width] for k in range(0, len(costs), width)):
+            place = []
+            for value, i in zip(row[:-1], scope, strict=True):
+                known = value in self.values[i]
+                index = self.values[i].index(value) if known else value if isinstance(value, int) else -1
+                if not 0 <= index < len(self.values[i]):
+                    raise wrong(f"names the value {repr(value)[:40]}, which its variable does not have")
+                place.append(index)
+            table[tuple(place)] = _cost(row[-1], wrong)
+        return table
 
 
 def _cost(value: Any, wrong: Callable[[str], InputError]) -> float:
     if value == "inf":
         return math.inf
-    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
-        raise wrong(f"has the cost {value!r}, which is not a number")
-    return float(value)
+    try:
+        cost = math.nan if isinstance(value, bool) or not isinstance(value, int | float) else float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        cost = math.nan
+    if math.isnan(cost):
+        raise wrong(f"has the cost {repr(value)[:40]}, which is not a number")
+    return cost
 
 
 def write_cfn(network: PairwiseNetwork, path: str | Path) -> None:

@@ -7,6 +7,7 @@ of it does (the deletion filter; Chinneck & Dravnieks 1991).
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -80,7 +81,7 @@ def _by_linear_program(halves: Sequence[Halfspace], tasks: int) -> float:
     rows = np.column_stack([matrix, -np.ones(len(matrix))])
     cost, total = np.append(np.zeros(tasks), 1.0), np.append(np.ones(tasks), 0.0)[None]
     found = linprog(cost, A_ub=rows, b_ub=limits, A_eq=total, b_eq=[1.0], bounds=(0.0, None), method="highs")
-    return float(found.fun)
+    return _told(found.fun)
 
 
 def _by_cone(halves: Sequence[Halfspace], balls: Sequence[Ball], tasks: int) -> float:
@@ -93,5 +94,24 @@ def _by_cone(halves: Sequence[Halfspace], balls: Sequence[Ball], tasks: int) -> 
         kept.append(matrix @ p <= limits + miss)
     kept += [cp.sum(cp.rel_entr(p, ball.centre)) <= ball.limit + miss for ball in balls]
     program = cp.Problem(cp.Minimize(miss), kept)
-    program.solve(solver="CLARABEL")
-    return float(program.value)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of an inaccurate answer, which is none
+        try:
+            program.solve(solver="CLARABEL")
+        except cp.error.SolverError:
+            return _told(None)
+    return _told(program.value if program.status == cp.OPTIMAL else None)
+
+
+def _told(miss: float | None) -> float:
+    """What a solver found.
+
+    Raises:
+        InputError: nothing, which comes of numbers that lie too far apart.
+    """
+    if miss is None or not np.isfinite(miss):
+        raise InputError(
+            "whether a mixture keeps the constraints cannot be told: their numbers lie too far apart; scale costs, or"
+            " loosen what is far from the others."
+        )
+    return float(miss)

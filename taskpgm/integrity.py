@@ -24,6 +24,7 @@ from taskpgm.types import InputError
 
 SUMS_FILE = "SHA256SUMS"
 DIGEST = "sha256"
+LONGEST_NAME = 255
 CHANGED = "damaged: its bytes are not those that were written"
 _log = logging.getLogger(__name__)
 _sound: set[tuple[object, ...]] = set()
@@ -81,12 +82,20 @@ def folder_damage(folder: Path) -> str | None:
     rows = [line.split("  ", 1) for line in raw.decode("utf-8", "replace").splitlines()]
     if not rows or any(len(row) != 2 for row in rows) or "".join(map(_line, rows)).encode() != raw:
         return f"{sums}: {CHANGED}"
+    if any(not _lies_within(name) for _, name in rows):
+        return f"{sums}: {CHANGED}"
     for digest, name in rows:
         if not (folder / name).is_file():
             return f"{folder / name}: not there"
         if file_hash(folder / name) != digest:
             return f"{folder / name}: {CHANGED}"
     return None
+
+
+def _lies_within(name: str) -> bool:
+    """Whether a name of a file, as `write_sums` writes it, stays in the folder."""
+    parts = name.split("/")
+    return not {"", ".", ".."} & set(parts) and "\0" not in name and all(len(part) <= LONGEST_NAME for part in parts)
 
 
 def keep_sound(path: Path, damage: Callable[[Path], str | None]) -> bool:

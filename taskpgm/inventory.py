@@ -26,9 +26,15 @@ CHECKS: Mapping[str, Callable[[Path], str | None]] = {
     "training_runs": sealed_damage,
     "trained_models": folder_damage,
     "harness": sealed_damage,
+    "diverged": sealed_damage,
 }
 """By kind, which is the name of the folder in a run's folder, what is wrong with an artefact."""
-PATTERNS = {"predictions": "[!.]*/[!.]*.safetensors", "training_runs": "[!.]*.json", "harness": "[!.]*.json"}
+PATTERNS = {
+    "predictions": "[!.]*/[!.]*.safetensors",
+    "training_runs": "[!.]*.json",
+    "harness": "[!.]*.json",
+    "diverged": "[!.]*.json",
+}
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,12 @@ import numpy as np
 from taskpgm.amounts import whole_counts
 from taskpgm.exact import exact_certificate
 from taskpgm.judge import ENERGY_TOLERANCE, FEASIBILITY_TOLERANCE, GAP_TOLERANCE
+from taskpgm.limits import shown
 from taskpgm.network_files import Mixed, network_as_dict, network_from_dict
 from taskpgm.separable import SeparableNetwork
 from taskpgm.storage import canonical_json, read_json, write_atomic
 from taskpgm.types import FloatArray, InputError, Solution, Status, TaskSize
+from taskpgm.whereabouts import checked_origin
 
 Unit: TypeAlias = Literal["tokens", "target_tokens", "examples"]
 UNITS: tuple[Unit, ...] = ("tokens", "target_tokens", "examples")
@@ -111,6 +113,8 @@ class Mixture:
             for name, weight in self.weights.items()
         }
         total = sum(raw.values())
+        if not np.isfinite(total) or total <= 0.0:
+            raise InputError("the weights are no mixture: expected finite numbers, none negative and not all 0.")
         return {name: value / total for name, value in raw.items()}
 
     def counts(self, budget: int, unit: Unit | None = None) -> dict[str, int]:
@@ -123,6 +127,8 @@ class Mixture:
         if budget < 1:
             raise InputError(f"budget {budget}: expected at least 1.")
         shares = self.shares(unit)
+        if not all(np.isfinite(share) and share >= 0.0 for share in shares.values()) or not any(shares.values()):
+            raise InputError("the weights are no mixture: expected finite numbers, none negative and not all 0.")
         return dict(zip(shares, whole_counts(list(shares.values()), budget), strict=True))
 
     def epochs(self, budget: int, unit: Unit | None = None) -> dict[str, float]:
@@ -201,12 +207,12 @@ class Mixture:
                 str(proof["status"]),
                 str(proof["method"]),
                 value["unit"],
-                None if sizes is None else {name: TaskSize(**size) for name, size in sizes.items()},
-                value["details"],
+                None if sizes is None else {name: _size(sizes[name]) for name in network.names},
+                _checked_details(value["details"]),
             )
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             raise InputError(f"{path}: damaged mixture file ({type(error).__name__}: {error}).") from error
         if set(weights) != set(network.names) or mixture.unit not in UNITS:
             raise InputError(
@@ -222,7 +228,13 @@ class Mixture:
         point = np.array([self.weights[name] for name in self.network.names])
         if not np.all(np.isfinite(point)):
             return (Check("feasible", False, "a weight is not a finite number"),)
-        violation = self.network.violation(point)
+        try:
+            with np.errstate(all="ignore"):  # what overflows is told by a check that does not pass
+                violation, exact = self.network.violation(point), exact_certificate(self.network, point)
+        except InputError:
+            raise
+        except (ArithmeticError, ValueError, AssertionError) as error:
+            return (Check("feasible", False, f"numbers too extreme to compute with ({type(error).__name__})"),)
         checks = [
             Check(
                 "feasible",
@@ -230,7 +242,6 @@ class Mixture:
                 f"the weights break no constraint by more than {violation:.2g}",
             )
         ]
-        exact = exact_certificate(self.network, point)
         scale = max(1.0, abs(self.energy))
         difference = abs(float(exact.energy) - self.energy)
         checks.append(
@@ -261,6 +272,20 @@ class Mixture:
                 " the weights in the unit you need."
             )
         return self.sizes
+
+
+def _size(values: Any) -> TaskSize:
+    size = TaskSize(**values)
+    if not all(type(count) is int and 0 < count < 2**62 for count in asdict(size).values()):
+        raise ValueError(f"sizes: expected whole numbers, found {shown(values)}")
+    return size
+
+
+def _checked_details(details: Any) -> Mapping[str, Any]:
+    if not isinstance(details, dict):
+        raise TypeError(f"details: expected an object, found {type(details).__name__}")
+    checked_origin(details.get("data", {}))
+    return details
 
 
 def most_alike(names: Sequence[str], likeness: FloatArray) -> Sequence[tuple[str, float]]:

@@ -141,7 +141,7 @@ class Ledger:
             sums, logged, closed = (np.array(state[key], dtype=np.float64) for key in ("sums", "logged", "closed"))
             step, windows = int(state["step"]), [dict(each) for each in state["windows"]]
             seen = tuple(Window.from_dict({**each, "names": list(self.names)}) for each in windows)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError(f"damaged state of a mixture in training ({type(error).__name__}: {error}).") from error
         if not sums.shape == logged.shape == closed.shape == self.sums.shape:
             raise InputError(f"damaged state of a mixture in training (shape {sums.shape}, not {self.sums.shape}).")

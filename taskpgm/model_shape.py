@@ -9,7 +9,6 @@ which has shapes and no memory.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -20,7 +19,7 @@ from taskpgm.base import Base, load_model_config
 from taskpgm.config import LoraSettings
 from taskpgm.costs import ModelShape
 from taskpgm.storage import first_line, read_json
-from taskpgm.tensor_files import LONGEST_HEADER
+from taskpgm.tensor_files import read_header
 from taskpgm.types import InputError
 
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
@@ -77,8 +76,7 @@ def stored_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     """The shapes in the headers of a folder's safetensors, by name; none where there are no such files."""
     found: dict[str, tuple[int, ...]] = {}
     for path in _weight_files(folder):
-        header = _header(path)
-        found |= {name: tuple(each["shape"]) for name, each in header.items() if name != "__metadata__"}
+        found |= _shapes_in(path)
     return {name: shape for name, shape in found.items() if not BUFFERS.search(name)}
 
 
@@ -99,18 +97,24 @@ def _weight_files(folder: Path) -> list[Path]:
     index, whole = folder / INDEX_FILE, folder / "model.safetensors"
     if index.is_file():
         stored = read_json(index)
-        return sorted({folder / str(name) for name in stored.get("weight_map", {}).values()})
+        named = stored.get("weight_map", {}) if isinstance(stored, dict) else None
+        if not isinstance(named, dict) or not all(isinstance(n, str) and _is_plain(n) for n in named.values()):
+            raise InputError(f"{index}: its weight_map does not name files of this folder; download the model whole.")
+        return sorted({folder / name for name in named.values()})
     return [whole] if whole.is_file() else sorted(folder.glob("*.safetensors"))
 
 
-def _header(path: Path) -> dict[str, Any]:
+def _is_plain(name: str) -> bool:
+    """Whether a name is that of a file in the folder itself."""
+    return name not in ("", ".", "..") and not set(name) & {"/", "\\", "\0"}
+
+
+def _shapes_in(path: Path) -> dict[str, tuple[int, ...]]:
     try:
-        with path.open("rb") as stream:
-            size = int.from_bytes(stream.read(8), "little")
-            return dict(json.loads(stream.read(min(size, LONGEST_HEADER))))
+        return {name: tuple(each["shape"]) for name, each in read_header(path)[0].items()}
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file, but {INDEX_FILE} names it; download the model whole.") from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, OSError) as error:
         raise InputError(f"{path}: not a whole file of weights.") from error
 
 

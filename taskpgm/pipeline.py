@@ -33,6 +33,7 @@ from taskpgm.choice import Choice, apply_rule
 from taskpgm.config import FeasibleSettings, MixtureSettings, ModelSettings, ProbeSettings, RunConfig, TrainingSettings
 from taskpgm.coverage import CoverageNetwork
 from taskpgm.curves import Finding, diagnose
+from taskpgm.diverged import without
 from taskpgm.energy_settings import EnergySettings
 from taskpgm.executors import LOCAL, Executor
 from taskpgm.feasible import FeasibleSet
@@ -46,7 +47,7 @@ from taskpgm.network import TaskNetwork
 from taskpgm.problems import MIXTURE_FILE
 from taskpgm.progress import Progress, silent
 from taskpgm.shadow_prices import prices
-from taskpgm.storage import atomic_directory, content_hash, versions, write_atomic
+from taskpgm.storage import atomic_directory, content_hash, is_folder, versions, write_atomic
 from taskpgm.tasks import tasks_of
 from taskpgm.tokens import TokenTask
 from taskpgm.types import Affinity, FloatArray, InputError, LossCurves, TaskSet
@@ -101,7 +102,7 @@ def pinned(model: ModelSettings) -> tuple[str, str | None]:
         InputError: a hub model without its commit.
     """
     name, revision = model.name, model.revision
-    if revision is None and not Path(name).is_dir() and not name.startswith((".", "/")):
+    if revision is None and not is_folder(name) and not name.startswith((".", "/")):
         raise InputError(f"model {name!r} is no folder here; for a hub model pin model.revision to a commit.")
     return name, revision
 
@@ -162,7 +163,8 @@ def mix(
 ) -> tuple[Mixture, bool]:
     """From tasks and a base model to the mixture in out/mixture.json; the flag says whether it was computed now."""
     settings = {
-        "training": training.model_dump(mode="json"),
+        "training": training.model_dump(mode="json")
+        | ({} if training.diverged == "refuse" else {"diverged": "exclude"}),
         "probes": probes.model_dump(mode="json"),
         "energy": energy.model_dump(mode="json"),
         "feasible": feasible.model_dump(mode="json"),
@@ -182,6 +184,10 @@ def mix(
     allowed = checked_bounds(tasks, tokenised, probes, energy, feasible, amounts)
     covering = energy.kind == "coverage"
     experts = train_tokenised(tokenised, base, out, training, probes, progress, executor, curves=covering)
+    if experts.diverged:
+        tasks, tokenised = without(tasks, experts.diverged), tuple(t for t in tokenised if t.name in experts.names)
+        sizes = {task.name: task.size for task in tokenised}
+        allowed = checked_bounds(tasks, tokenised, probes, energy, feasible, amounts)
     estimate = partial(
         estimate_affinity,
         utility=utility_of(energy),
@@ -218,6 +224,8 @@ def mix(
     }
     if isinstance(network, TaskNetwork):
         details |= evidence_checks(network, solution, affinity, similarity_of(energy), probes.width)
+    if experts.diverged:
+        details["excluded"] = list(experts.diverged)
     if chosen is not None:
         details["choice"] = chosen.as_dict()
     if learned is None:

@@ -189,7 +189,7 @@ def _known(folder: Path) -> Parts:
         if not keep_sound(path, tensors_damage):
             continue
         for name, tensor in stored_tensors(path).items():
-            key, kind = name.split("/")
+            key, _, kind = name.partition("/")
             found.setdefault(key, {})[kind] = tensor
     return found
 

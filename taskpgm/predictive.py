@@ -16,6 +16,7 @@ import numpy as np
 
 from taskpgm.base import load_model_config
 from taskpgm.config import ProbeSettings
+from taskpgm.diverged import without
 from taskpgm.executors import LOCAL, Executor
 from taskpgm.executors.executor import nothing
 from taskpgm.expert_models import ExpertModels
@@ -49,6 +50,7 @@ def predict(
         InputError: the experts are of other tasks, predictions are not finite, or another process is at work there.
     """
     settings = ProbeSettings(per_task=probes) if isinstance(probes, int) else probes
+    tasks = without(tasks, experts.diverged)
     if experts.names != tasks.names:
         raise InputError(f"experts of {list(experts.names)} do not belong to tasks {list(tasks.names)}.")
     tokenised = tokenize_for(tasks, experts.base, settings)
@@ -68,17 +70,18 @@ def predict_tokenised(
     keys, own = probes_by_task(tasks, settings.per_task)
     k, vocabulary = _tokens_kept(experts, settings)
     read_missing(experts, own, settings.batch_size, k, vocabulary, progress, executor)
+    base_targets = _targets(base_parts(experts, k), keys, probes)
+    _check_finite(base_targets, "the base model", probes)
     parts = [expert_parts(experts, i, k) for i in range(len(experts.names))]
     targets = [_targets(part, keys, probes) for part in parts]
     for name, found in zip(experts.names, targets, strict=True):
-        if not np.all(np.isfinite(found)):
-            raise InputError(f"the expert of task {name!r} predicts values that are not finite; lower learning_rate.")
+        _check_finite(found, f"the expert of task {name!r}", probes)
     log_probs = tuple(tuple(part[key]["log_probs"] for key in keys) for part in parts)
     return Predictions(
         names=experts.names,
         log_probs=StoredLogProbs(log_probs, k + 1, probes.context_task, _places_in_tasks(probes)),
         target_log_probs=readonly(np.stack(targets), np.float32),
-        base_target_log_probs=readonly(_targets(base_parts(experts, k), keys, probes), np.float32),
+        base_target_log_probs=readonly(base_targets, np.float32),
         marginal_log_probs=readonly(marginal_log_probs(tasks, probes, vocabulary), np.float32),
         context_task=probes.context_task,
         context_probe=probes.context_probe,
@@ -141,3 +144,15 @@ def _targets(parts: Parts, keys: Sequence[str], probes: Probes) -> Float32Array:
     for t, key in enumerate(keys):
         result[probes.context_task == t] = parts[key]["targets"].rows()
     return result
+
+
+def _check_finite(targets: Float32Array, who: str, probes: Probes) -> None:
+    """Refuse (C,) log-probabilities with one that is not a finite number, by context and task."""
+    wrong = np.flatnonzero(~np.isfinite(targets))
+    if len(wrong):
+        c = int(wrong[0])
+        task, probe = probes.names[int(probes.context_task[c])], int(probes.context_probe[c])
+        raise InputError(
+            f"{who} predicts {targets[c]} on context {c}, target token {int(probes.context_position[c])} of probe"
+            f" {probe}, of task {task!r}: its logits are not finite there; lower learning_rate."
+        )

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
+from taskpgm.discretion import without_secrets
+
 Progress: TypeAlias = Callable[[str, int, int, str], None]
 
 
@@ -40,7 +42,7 @@ class _Notes(logging.Handler):
     """A line for each note, on standard error as it is now: bars are drawn around it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(f"note: {' '.join(record.getMessage().split())}", file=sys.stderr, flush=True)
+        print(f"note: {without_secrets(' '.join(record.getMessage().split()))}", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager

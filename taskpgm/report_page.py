@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
+
 from taskpgm.decision_page import DecisionPage, decision_document, decision_page_of
 from taskpgm.decisions import decision_files, read_decisions
 from taskpgm.evaluation_file import EVALUATION_FILE, read_evaluation
@@ -23,6 +25,8 @@ from taskpgm.text_table import Table, as_html
 from taskpgm.types import InputError
 
 PAGE_FILE = "report.html"
+_UNFIT = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
+"""What it comes to where details of a file are not of the form in which a run writes them."""
 
 
 def load_page(source: Path) -> Page | DecisionPage:
@@ -38,9 +42,14 @@ def load_page(source: Path) -> Page | DecisionPage:
     mixture, other = Mixture.from_json(file), file.with_name(EVALUATION_FILE)
     evaluation = read_evaluation(other) if source.is_dir() and other.is_file() else None
     try:
-        return page_of(mixture, evaluation, _files([file, *([] if evaluation is None else [other])]))
+        with np.errstate(all="ignore"):  # what overflows shows as what is not known, or is refused below
+            return page_of(mixture, evaluation, _files([file, *([] if evaluation is None else [other])]))
     except InputError as error:
         raise InputError(f"{file}: {error}") from error
+    except _UNFIT as error:
+        raise InputError(
+            f"{file}: damaged details ({type(error).__name__}: {error}); make the mixture again."
+        ) from error
 
 
 def page_path(source: Path) -> Path:

@@ -181,5 +181,5 @@ def _named(text: bytes) -> Holder | None:
     try:
         value = json.loads(text)
         return Holder(int(value["pid"]), str(value["host"]), str(value["since"]))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None

@@ -14,7 +14,6 @@ import contextlib
 import json
 import logging
 import os
-import re
 import socket
 import time
 from collections.abc import Iterator
@@ -23,14 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from taskpgm import __version__
+from taskpgm.discretion import without_secrets
 from taskpgm.progress import Progress
 from taskpgm.stopping import Stopped, stop_if_asked
 from taskpgm.storage import first_line, size_of
 
 LOG_FILE = "log.jsonl"
 PACKAGE = logging.getLogger("taskpgm")
-_TOKEN = re.compile(r"\b(hf|api_org|sk|ghp|gho|github_pat)([_-])[A-Za-z0-9_-]{8,}")
-_SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_HUB_TOKEN", "WANDB_API_KEY")
 _log = logging.getLogger(__name__)
 
 
@@ -114,7 +112,7 @@ class RunLog:
         """Add lines, each in one go. A log that cannot be written is said to be so once."""
         if self.broken:
             return
-        data = "".join(f"{_without_secrets(json.dumps(event))}\n" for event in events)
+        data = "".join(f"{without_secrets(json.dumps(event))}\n" for event in events)
         try:
             with self.path.open("ab", buffering=0) as stream:
                 stream.write(data.encode("ascii"))
@@ -132,12 +130,6 @@ class _NoteHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.log.write("note", level=record.levelname.lower(), text=record.getMessage())
-
-
-def _without_secrets(line: str) -> str:
-    for secret in filter(None, map(os.environ.get, _SECRETS)):
-        line = line.replace(secret, "***")
-    return _TOKEN.sub(r"\1\2***", line)
 
 
 def _now() -> str:

@@ -8,7 +8,7 @@ status.damaged                      # what would be made again
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -112,14 +112,31 @@ def known_references(out: Path) -> References:
     """What the finished mixture and the evaluation in a folder rest on, by kind; nothing of what cannot be read."""
     found: dict[str, set[str]] = {}
     if file_state(out / MIXTURE_FILE) == FINISHED:
-        for kind, keys in read_sealed(out / MIXTURE_FILE)["details"].get("artefacts", {}).items():
+        for kind, keys in _references(read_sealed(out / MIXTURE_FILE)).items():
             found.setdefault(kind, set()).update(keys)
     if file_state(out / EVALUATION_FILE) == FINISHED:
-        keys = [run["key"] for run in read_sealed(out / EVALUATION_FILE)["runs"]]
+        keys = _runs(read_sealed(out / EVALUATION_FILE))
         for kind in ("training_runs", "trained_models", "harness"):
             there = {each.key for each in artefacts(out) if each.kind == kind}
-            found[kind] = set(keys) if kind == "training_runs" else there & set(keys)
+            found[kind] = keys if kind == "training_runs" else there & keys
     return {kind: sorted(keys) for kind, keys in found.items()}
+
+
+def _references(mixture: Mapping[str, Any]) -> dict[str, set[str]]:
+    """What a mixture's record says that it rests on; nothing where it says it in no way of ours."""
+    details = mixture.get("details")
+    told = details.get("artefacts") if isinstance(details, dict) else None
+    return {kind: _texts(keys) for kind, keys in told.items()} if isinstance(told, dict) else {}
+
+
+def _runs(evaluation: Mapping[str, Any]) -> set[str]:
+    """The keys of an evaluation's training runs."""
+    runs = evaluation.get("runs")
+    return _texts([run.get("key") for run in runs if isinstance(run, dict)]) if isinstance(runs, list) else set()
+
+
+def _texts(values: Any) -> set[str]:
+    return {value for value in values if isinstance(value, str)} if isinstance(values, list) else set()
 
 
 def _kinds(found: list[Artefact], references: References) -> Iterator[Kind]:

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from taskpgm.limits import shown
 from taskpgm.types import FloatArray, InputError, IntArray, Predictions, Reported, readonly
 
 TOLERANCE = 1e-3
@@ -59,6 +60,8 @@ def predictions_from_logprobs(
     count = len(tasks)
     context_task = _places(tasks, names)
     for what, given in (*((f"model {name!r}", models[name]) for name in names), ("base", base), ("targets", targets)):
+        if (given is None and what.startswith("model")) or (given is not None and not isinstance(given, Sequence)):
+            raise InputError(f"{what}: expected a list of contexts, found {type(given).__name__}.")
         if given is not None and len(given) != count:
             raise InputError(f"{what}: {len(given)} contexts for {count} in tasks; give one for each.")
     reports = [[_report(models[name][c], name, c, top_k) for c in range(count)] for name in names]
@@ -104,6 +107,8 @@ def _report(context: Any, model: str, c: int, top_k: int) -> dict[Hashable, floa
     where = f"model {model!r}, context {c}"
     report: dict[Hashable, float] = {}
     for token, value in _entries(context, where):
+        if not isinstance(token, Hashable):
+            raise InputError(f"{where}: token {shown(token)} is no text or number.")
         log_prob = value.get("logprob") if isinstance(value, Mapping) else value
         if not isinstance(log_prob, int | float) or math.isnan(log_prob) or log_prob > TOLERANCE:
             raise InputError(f"{where}: token {token!r} has {log_prob!r}; expected a log-probability, 0 or less.")

@@ -1,19 +1,17 @@
 """What every section of a configuration is: a frozen model, read from YAML; errors name the place and the nearest key.
 
-validated(RunConfig, read_yaml(path), str(path))
+validated(RunConfig, read_yaml(path), str(path))        # read_yaml is in taskpgm.yaml_files
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Annotated, Any, TypeAlias, TypeVar, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from taskpgm.storage import read_text
+from taskpgm.limits import shown
 from taskpgm.types import InputError
 
 Share: TypeAlias = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -24,19 +22,6 @@ class Settings(BaseModel):
     """A section of the configuration: frozen, and closed to unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-def read_yaml(path: Path) -> Any:
-    """The value in a YAML file."""
-    text = read_text(path)
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        place = getattr(error, "problem_mark", None)
-        where = f", line {place.line + 1}" if place else ""
-        raise InputError(f"{path}: not valid YAML{where}: {getattr(error, 'problem', error)}.") from error
-    except (ValueError, RecursionError) as error:  # a date in month 13, or nesting without end
-        raise InputError(f"{path}: not usable YAML ({error}).") from error
 
 
 def validated(kind: type[Model], values: Any, source: str) -> Model:
@@ -66,8 +51,8 @@ def explain(error: ValidationError, kind: type[BaseModel]) -> str:
     if first["type"] == "missing":
         return f"{place}: missing; this setting has no default."
     message = first["msg"].removeprefix("Value error, ")
-    shown = "" if isinstance(first["input"], dict | list) else f" (found {first['input']!r})"
-    return f"{place}: {message[:1].lower()}{message[1:]}{shown}." if place else f"{message}."
+    found = "" if isinstance(first["input"], dict | list) else f" (found {shown(first['input'])})"
+    return f"{place}: {message[:1].lower()}{message[1:]}{found}." if place else f"{message}."
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from taskpgm.limits import LARGEST_NUMBER
 from taskpgm.types import FloatArray, InputError, readonly
 
 SUM_TOLERANCE = 1e-9
@@ -43,7 +44,7 @@ def check_shapes(
     good: for each field the (n, K) entries that its own condition holds for; rule: all conditions in words.
     """
     for field, holds in good.items():
-        holds = holds & np.isfinite(values[field])
+        holds = holds & (np.abs(values[field]) <= LARGEST_NUMBER)
         if not holds.all():
             task, k = np.argwhere(~holds)[0]
             one = field if field == "steepness" else field.removesuffix("s")

@@ -21,6 +21,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from taskpgm.text_files import read_text
 from taskpgm.types import InputError
 
 TEMPORARY = ".partial-"
@@ -117,6 +118,22 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def is_folder(path: str | Path) -> bool:
+    """Whether there is a folder; what cannot be a name at all is none."""
+    try:
+        return Path(path).is_dir()
+    except OSError:  # too long, say
+        return False
+
+
+def is_there(path: str | Path) -> bool:
+    """Whether there is a file or folder; what cannot be a name at all is none."""
+    try:
+        return Path(path).exists()
+    except OSError:
+        return False
+
+
 def remove_partial(directory: Path) -> None:
     """Delete what a killed run left behind under temporary names, anywhere below `directory`."""
     for path in partial_paths(directory):
@@ -163,24 +180,6 @@ def parse_json(text: str, source: str) -> Any:
         raise InputError(f"{source}: not valid JSON ({error.msg}, line {error.lineno}).") from error
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, or nesting as deep
         raise InputError(f"{source}: not usable JSON ({error}).") from error
-
-
-def read_text(path: Path) -> str:
-    """A file as UTF-8 text (a byte-order mark is dropped; halves of characters stay, as our own files have them).
-
-    Raises:
-        InputError: missing, unreadable or not UTF-8.
-    """
-    try:
-        return path.read_text(encoding="utf-8-sig", errors="surrogatepass")
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file.") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8.") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
-    except ValueError as error:
-        raise InputError(f"{str(path)!r}: not the name of a file ({error}).") from error
 
 
 def first_line(error: BaseException) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import io
 from pathlib import Path
 
 import numpy as np
 
-from taskpgm.storage import read_text
+from taskpgm.limits import LONGEST_LINE
+from taskpgm.text_files import text_lines
 from taskpgm.types import FloatArray, InputError
 
 
@@ -50,7 +50,8 @@ def read_utility(path: Path, names: tuple[str, ...]) -> FloatArray:
 
 
 def _rows(path: Path) -> list[list[str]]:
-    reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
+    csv.field_size_limit(LONGEST_LINE)
+    reader = csv.reader(text_lines(path), strict=True)
     try:
         rows = [row for row in reader if any(cell.strip() for cell in row)]
     except csv.Error as error:

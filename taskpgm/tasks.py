@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import csv
 import glob
-import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,9 +20,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from taskpgm.config import RunConfig, SplitSettings, TaskSource, as_sources, resolve_path
-from taskpgm.settings import explain, read_yaml
-from taskpgm.storage import first_line, parse_json, read_json, read_text, versions
+from taskpgm.limits import LONGEST_LINE, shown
+from taskpgm.settings import explain
+from taskpgm.storage import first_line, is_there, parse_json, read_json, versions
+from taskpgm.templates import filled
+from taskpgm.text_files import text_lines
 from taskpgm.types import Example, InputError, Task, TaskSet
+from taskpgm.yaml_files import read_yaml
 
 LAYOUTS: tuple[tuple[str, ...], ...] = (
     ("messages",),
@@ -37,7 +40,6 @@ ALPACA = (
     " request.\n\n### Instruction:\n{instruction}\n\n{input_block}### Response:\n"
 )
 SHOWN_NOTES = 3
-LONGEST_CELL = 2**31 - 1
 SHOWN_TASKS = 20
 
 
@@ -145,7 +147,7 @@ def _sources_of(path: Path) -> tuple[list[TaskSource], SplitSettings | None]:
 
 
 def _expand(source: TaskSource) -> Iterator[TaskSource]:
-    if source.path is None or not glob.has_magic(source.path) or Path(source.path).exists():
+    if source.path is None or not glob.has_magic(source.path) or is_there(source.path):
         yield source
         return
     matches = sorted(glob.glob(source.path, recursive=True))
@@ -169,8 +171,8 @@ def _read_file(path: Path) -> tuple[list[Mapping[str, Any]], str]:
     if suffix == ".parquet":
         return _read_parquet(path), "table"
     if suffix == ".csv":
-        csv.field_size_limit(LONGEST_CELL)
-        reader = csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True)
+        csv.field_size_limit(LONGEST_LINE)
+        reader = csv.DictReader(text_lines(path), strict=True)
         try:
             return [_whole_row(row, f"{path}, line {reader.line_num}") for row in reader], "table"
         except csv.Error as error:
@@ -195,7 +197,7 @@ def _whole_row(row: Mapping[Any, Any], place: str) -> Mapping[str, Any]:
 
 def _json_lines(path: Path) -> list[Mapping[str, Any]]:
     rows = []
-    for i, line in enumerate(read_text(path).split("\n"), start=1):
+    for i, line in enumerate(text_lines(path), start=1):
         if line.strip():
             place = f"{path}, line {i}"
             rows.append(_mapping(parse_json(line, place), place))
@@ -204,16 +206,9 @@ def _json_lines(path: Path) -> list[Mapping[str, Any]]:
 
 def _read_parquet(path: Path) -> list[Mapping[str, Any]]:
     versions("pyarrow")
-    import pyarrow
-    import pyarrow.parquet
+    from taskpgm.parquet_files import parquet_rows
 
-    try:
-        rows: list[Mapping[str, Any]] = pyarrow.parquet.read_table(path).to_pylist()
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file.") from error
-    except (pyarrow.ArrowException, OSError) as error:
-        raise InputError(f"{path}: not a readable Parquet file ({first_line(error)}).") from error
-    return rows
+    return list(parquet_rows(path))
 
 
 def _read_hub(source: TaskSource) -> tuple[list[Mapping[str, Any]], str]:
@@ -288,9 +283,9 @@ def _plain_prompt(texts: Mapping[str, str]) -> str:
 
 def _formatted(template: str, texts: Mapping[str, str], place: str) -> str:
     try:
-        return template.format_map(texts)
-    except (KeyError, ValueError, IndexError, AttributeError, TypeError) as error:
-        raise InputError(f"{place}: template {template!r} does not fit; it may use {sorted(texts)}.") from error
+        return filled(template, texts)
+    except (KeyError, ValueError) as error:
+        raise InputError(f"{place}: template {shown(template)} does not fit; it may use {sorted(texts)}.") from error
 
 
 def _text(value: Any, role: str, place: str) -> str:

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taskpgm.integrity import CHANGED, DIGEST
+from taskpgm.limits import LONGEST_HEADER
 from taskpgm.storage import atomic_file, canonical_json
 from taskpgm.types import InputError
 
@@ -31,7 +32,6 @@ DTYPES: dict[str, type[np.generic]] = {"F32": np.float32, "I32": np.int32}
 CODES = {kind: code for code, kind in DTYPES.items()}
 ALIGNMENT = 8
 BLOCK = 1 << 20
-LONGEST_HEADER = 100_000_000
 METADATA = "__metadata__"
 NO_DIGEST = "0" * 64
 _FIELD = f'"{DIGEST}":"'.encode()
@@ -122,22 +122,52 @@ def stored_tensors(path: Path) -> dict[str, StoredTensor]:
     Raises:
         InputError: not a whole file of this format.
     """
+    try:
+        header, start = read_header(path)
+        found = {name: _tensor(path, start, each) for name, each in header.items()}
+        end = start + max((each["data_offsets"][1] for each in header.values()), default=0)
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
+        raise _broken(path) from error
+    if path.stat().st_size != end:
+        raise _broken(path)
+    return found
+
+
+def read_header(path: Path) -> tuple[dict[str, dict[str, Any]], int]:
+    """(what a safetensors file says of each of its tensors, by name, the place of the first byte behind its header).
+
+    Raises:
+        ValueError: not a file of this format.
+        FileNotFoundError: no file.
+    """
     with path.open("rb") as stream:
         size = int.from_bytes(stream.read(8), "little")
         text = stream.read(min(size, LONGEST_HEADER))
     try:
         header = json.loads(text)
-        found = {
-            name: StoredTensor(path, 8 + size + each["data_offsets"][0], DTYPES[each["dtype"]], tuple(each["shape"]))
-            for name, each in header.items()
-            if name != METADATA
-        }
-        end = 8 + size + max((header[name]["data_offsets"][1] for name in found), default=0)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _broken(path) from error
-    if path.stat().st_size != end:
-        raise _broken(path)
-    return found
+    except RecursionError as error:
+        raise ValueError("nested without end") from error
+    if not isinstance(header, dict):
+        raise ValueError("a header that is no object")
+    header.pop(METADATA, None)
+    if not all(isinstance(each, dict) and _are_whole(each.get("shape")) for each in header.values()):
+        raise ValueError("a tensor without a shape")
+    return header, 8 + size
+
+
+def _are_whole(values: Any) -> bool:
+    return isinstance(values, list) and all(type(each) is int and each >= 0 for each in values)
+
+
+def _tensor(path: Path, start: int, said: Mapping[str, Any]) -> StoredTensor:
+    """A tensor as a header has it; its bytes must be as many as its shape says, whatever that is."""
+    kind, shape, offsets = DTYPES[said["dtype"]], tuple(said["shape"]), said["data_offsets"]
+    if not _are_whole(offsets):
+        raise ValueError("offsets that are no whole numbers")
+    low, high = offsets
+    if high - low != math.prod(shape) * np.dtype(kind).itemsize or not shape:
+        raise ValueError("a shape that is not that of its bytes")
+    return StoredTensor(path, start + low, kind, shape)
 
 
 def _broken(path: Path) -> InputError:

@@ -142,9 +142,12 @@ def print_energy(mixture: Mixture) -> None:
 def energy_lines(mixture: Mixture) -> Iterator[str]:
     """What `print_energy` says."""
     from taskpgm.coverage import CoverageNetwork
+    from taskpgm.diverged import said
     from taskpgm.separable import SeparableNetwork
 
     network = mixture.network
+    if excluded := mixture.details.get("excluded"):
+        yield f"Beware: {said(excluded)}"
     if isinstance(network, CoverageNetwork):
         yield from _coverage_lines(mixture, network)
     elif isinstance(network, SeparableNetwork):

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from taskpgm.storage import content_hash
+from taskpgm.storage import content_hash, first_line
 from taskpgm.types import Example, FloatArray, InputError, IntArray, Probes, TaskSet, TaskSize, readonly
 
 Part: TypeAlias = Literal["probe", "eval"]
@@ -236,8 +236,14 @@ def _render_chat(example: Example, tokenizer: Any, place: str) -> tuple[str, str
             f"{place}: the model's tokenizer has no chat template for messages; use prompt and completion."
         )
     messages = [{"role": role, "content": content} for role, content in example.messages]
-    prompt = tokenizer.apply_chat_template(messages[:-1], tokenize=False, add_generation_prompt=True)
-    whole = tokenizer.apply_chat_template(messages, tokenize=False)
+    from jinja2 import TemplateError
+
+    try:  # transformers renders it in a sandbox, where a template reaches into nothing and loops have an end
+        prompt = tokenizer.apply_chat_template(messages[:-1], tokenize=False, add_generation_prompt=True)
+        whole = tokenizer.apply_chat_template(messages, tokenize=False)
+    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
+        said = f"{type(error).__name__}: {first_line(error)}"
+        raise InputError(f"{place}: the model's chat template does not take these messages ({said}).") from error
     if not whole.startswith(prompt):
         raise InputError(f"{place}: the chat template rewrites earlier messages; use prompt and completion columns.")
     return prompt, whole[len(prompt) :]

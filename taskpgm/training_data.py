@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from taskpgm.config import SplitSettings, TaskSource
+from taskpgm.settings import validated
 from taskpgm.tasks import read_examples, training_part
 from taskpgm.types import Example, InputError, TaskSet
 
@@ -44,7 +45,9 @@ class TrainingData:
         Raises:
             InputError: nobody says where a task lies, or it cannot be read.
         """
-        splits = SplitSettings.model_validate(origin["splits"]) if origin.get("splits") else None
+        splits = (
+            validated(SplitSettings, origin["splits"], "data.splits of the mixture") if origin.get("splits") else None
+        )
         examples: dict[str, Sequence[Example]] = {}
         for name in names:
             whole = read_examples(_source(name, origin.get("tasks", {}).get(name), data.get(name)))
@@ -63,8 +66,8 @@ def _source(name: str, known: Mapping[str, Any] | None, path: str | None) -> Tas
         return TaskSource(path=path)
     settings = {key: value for key, value in known.items() if key != ROWS_UNDER_A_KEY}
     if path is None:
-        return TaskSource.model_validate(settings)
+        return validated(TaskSource, settings, f"data of task {name!r} in the mixture")
     # the same data elsewhere: what the user once said about its columns still holds, what was guessed need not
-    said = any(role != column for role, column in known.get("columns", {}).items())
+    said = any(role != column for role, column in (known.get("columns") or {}).items())
     kept = {key: settings[key] for key in ("prompt_template", "completion_template") if key in settings}
     return TaskSource(path=path, columns=known["columns"] if said else None, **kept)

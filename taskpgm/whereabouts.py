@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from taskpgm.limits import shown
+
 Origin = Mapping[str, Any]
 
 
@@ -24,6 +26,24 @@ def relative_to(origin: Origin, folder: Path) -> dict[str, Any]:
 def found_from(origin: Origin, folder: Path) -> dict[str, Any]:
     """The origin with paths that can be opened from the current folder, relative ones starting at `folder`."""
     return _mapped(origin, lambda path: _relative(folder / path, Path()))
+
+
+def checked_origin(value: Any) -> Origin:
+    """What a mixture file says of where its tasks' data lies.
+
+    Raises:
+        ValueError: it says it in no way of ours.
+    """
+    tasks = value.get("tasks", {}) if isinstance(value, dict) else None
+    if not isinstance(tasks, dict) or not all(isinstance(source, dict) for source in tasks.values()):
+        raise ValueError("data: expected the tasks' sources by name")
+    for source in tasks.values():
+        for key, said in source.items():
+            texts = said.values() if key == "columns" and isinstance(said, dict) else [said]
+            if not all(isinstance(text, str | None) for text in texts):
+                raise ValueError(f"data: {key} of a task is {shown(said)}, which is no text")
+    origin: Origin = value
+    return origin
 
 
 def _mapped(origin: Origin, change: Callable[[str], str]) -> dict[str, Any]:

@@ -116,7 +116,7 @@ def test_predictions_with_nan_are_refused() -> None:
     predictions = make_predictions(6)
     broken = predictions.log_probs.copy()
     broken[1, 2, 3] = np.nan
-    with pytest.raises(tp.InputError, match=r"log_probs\[1, 2\]"):
+    with pytest.raises(tp.InputError, match=r"the expert of task 'task 1', on context 2, a probe of task"):
         tp.estimate_affinity(replace(predictions, log_probs=broken))
 
 

@@ -6,8 +6,10 @@ import importlib
 import pkgutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from public_api import public_api
 
 import taskpgm as tp
 
@@ -46,3 +48,14 @@ def test_every_module_imports() -> None:
             "taskpgm.divergences.triton_kernels",
         }:  # test_device.py runs the latter
             importlib.import_module(module.name)
+
+
+def test_what_users_can_rely_on_changes_by_decision() -> None:
+    """Names, parameters and members, each with its default, as they were when somebody last decided on them."""
+    stored = (Path(__file__).parent / "public_api.txt").read_text(encoding="utf-8")
+    known, found = set(stored.splitlines()), set(public_api().splitlines())
+    gone, new = sorted(known - found), sorted(found - known)
+    assert public_api() == stored, (
+        f"the public face is another one: gone {gone}, new {new}. A change is a decision: if it is one, run"
+        " `python tests/public_api.py > tests/public_api.txt`, and tell users in CHANGELOG.md."
+    )

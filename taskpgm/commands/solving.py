@@ -115,7 +115,8 @@ def _constrained(network: TaskNetwork, path: Path) -> tuple[TaskNetwork, dict[st
     """The network within the feasible set that a file describes, and what the file says."""
     from taskpgm.config import FeasibleSettings
     from taskpgm.feasible_settings import feasible_set
-    from taskpgm.settings import read_yaml, validated
+    from taskpgm.settings import validated
+    from taskpgm.yaml_files import read_yaml
 
     settings = validated(FeasibleSettings, read_yaml(path), str(path))
     lower, upper, constraints = feasible_set(settings, network.names, None, "tokens", None)

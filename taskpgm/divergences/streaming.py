@@ -294,7 +294,8 @@ def _readable(batch: Batch, experts: int) -> tuple[NDArray[Any], IntArray, IntAr
 
 
 def _log_softmax(logits: NDArray[Any]) -> NDArray[Any]:
-    with np.errstate(invalid="ignore"):  # rows without a finite largest one become NaN, which is refused
+    # rows without a finite largest one become NaN, which is refused; differences beyond float32 are probability 0
+    with np.errstate(invalid="ignore", over="ignore"):
         shifted = logits - logits.max(axis=-1, keepdims=True)
         totals = np.exp(shifted).sum(axis=-1, keepdims=True, dtype=np.float64)
         shifted -= np.log(totals).astype(shifted.dtype)
@@ -329,10 +330,17 @@ def normalisation_tolerance(log_probs: ArrayLike) -> float:
     return NORMALISATION_TOLERANCE + 8.0 * precision(log_probs)
 
 
+class DistributionError(InputError):
+    """What an expert says of a context (both by their places) is no distribution: its probabilities sum to total."""
+
+    def __init__(self, expert: int, context: int, total: float) -> None:
+        super().__init__(f"log_probs[{expert}, {context}]: the probabilities sum to {total:.6g}, not to 1.")
+        self.expert, self.context, self.total = expert, context, total
+
+
 def check_totals(totals: FloatArray, contexts: IntArray, tolerance: float = NORMALISATION_TOLERANCE) -> None:
     """Refuse (n, k) sums of probabilities, of these contexts, that are not 1."""
     wrong = ~(np.abs(totals - 1.0) <= tolerance)
     if wrong.any():
         expert, place = np.argwhere(wrong)[0]
-        where, total = f"log_probs[{expert}, {contexts[place]}]", totals[expert, place]
-        raise InputError(f"{where}: the probabilities sum to {total:.6g}, not to 1.")
+        raise DistributionError(int(expert), int(contexts[place]), float(totals[expert, place]))

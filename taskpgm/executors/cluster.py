@@ -152,7 +152,7 @@ class RayExecutor(Executor):
             ) from error
         if made.refusal is not None:
             raise InputError(made.refusal)
-        if item.path is not None:
+        if item.path is not None and (made.files or made.folder):
             unpack_to(made.files, item.path, made.folder)
         return made.value
 

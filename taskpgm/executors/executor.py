@@ -56,11 +56,11 @@ Work: TypeAlias = Callable[[Job], Any]
 class Item:
     """One piece of work.
 
-    name: what messages call it, such as "the expert of task 'copy'". work: a function of a module; what it returns is
-    plain data. path: the file or folder that it makes, or the file that it changes; None where it only returns
-    something. threads: processor threads, on which last digits depend. model: whether a language model computes, which
-    a graphics card speeds up. memory: what items that share it may leave for each other, and never sent anywhere.
-    common: more data, one object of many items, which is sent once.
+    name: what messages call it, such as "the expert of task 'copy'". work: a function of a module; what it returns
+    is plain data. path: the file or folder that it makes, unless it ends without one, or the file that it changes;
+    None where it only returns something. threads: processor threads, on which last digits depend. model: whether a
+    language model computes, which a graphics card speeds up. memory: what items that share it may leave for each
+    other, and never sent anywhere. common: more data, one object of many items, which is sent once.
     """
 
     name: str

@@ -91,7 +91,7 @@ def _done(order: Order, scratch: Path) -> Made:
     place = None if order.name is None else made / order.name
     common = next(_fetched(order.common), None)
     value = order.work(Job(sources, place, order.data, common, order.threads, _unheard, {}))
-    if place is None:
+    if place is None or not place.exists():
         return Made(value)
     return Made(value, pack(place), place.is_dir())
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from taskpgm.settings import suggestion
+from taskpgm.storage import is_there
 from taskpgm.types import InputError
 
 PLACEHOLDER = "data"
@@ -119,7 +120,7 @@ def split_assignments(items: Iterable[str], names: Sequence[str]) -> dict[str, s
 def file_name(name: str) -> str:
     """A task's name as part of a file's name: letters, digits, '.', '_' and '-'; a hash where that changes it."""
     plain = re.sub(r"[^\w.-]+", "_", name).lstrip(".")[:LONGEST_NAME]
-    if plain == name:
+    if plain == name and name:
         return name
     return f"{plain or 'task'}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
 
@@ -141,13 +142,8 @@ def _of_source(source: Mapping[str, Any], path: str | None) -> Place:
 def _in_folder(folder: Path, name: str, ending: str, prepared: bool) -> Path:
     """The file of a task in a folder: the one that is there, or the one that is expected."""
     endings = (ending,) if prepared else (ending, *ROW_FILES)
-    candidates = [folder / (stem + each) for stem in dict.fromkeys((name, file_name(name))) for each in endings]
-    there = (candidate for candidate in candidates if "\0" not in name and _exists(candidate))
+    plain = not set(name) & {"/", "\\", "\0"}  # else it would name a file elsewhere
+    stems = dict.fromkeys((name, file_name(name)) if plain else (file_name(name),))
+    candidates = [folder / (stem + each) for stem in stems for each in endings if stem + each not in ("", ".", "..")]
+    there = (candidate for candidate in candidates if is_there(candidate))
     return next(there, folder / (file_name(name) + ending))
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # a task's name too long for a file's
-        return False

@@ -24,10 +24,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from taskpgm.array_files import read_arrays
 from taskpgm.inference.memory import resident_memory
 from taskpgm.inference.method import Answer, Deadline, MarginalAnswer
 from taskpgm.pairwise import PairwiseNetwork
+from taskpgm.types import InputError
 
 GRACE = 1.0  # seconds beyond the deadline in which a solver may still hand in what it has
 LENGTH = 8
@@ -85,21 +88,34 @@ def packed(problem: PairwiseNetwork) -> bytes:
 
 
 def unpacked(data: bytes) -> PairwiseNetwork:
-    """The network that `packed` wrote."""
-    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-        states, edges = arrays["states"], arrays["edges"]
-        cuts, sizes = np.cumsum(states)[:-1], states[edges[:, 0]] * states[edges[:, 1]]
-        flat = np.split(arrays["tables"], np.cumsum(sizes)[:-1]) if len(edges) else []
-        factors = [([i], values) for i, values in enumerate(np.split(arrays["unary"], cuts))]
-        factors += [([i, j], table.reshape(states[i], states[j])) for (i, j), table in zip(edges, flat, strict=True)]
-        return PairwiseNetwork.from_factors(
-            states.tolist(),
-            factors,
-            names=json.loads(arrays["names"].tobytes()),
-            constant=float(arrays["constant"][0]),
-            levels=np.split(arrays["levels"], cuts),
-            budget=int(arrays["budget"][0]) if len(arrays["budget"]) else None,
-        )
+    """The network that `packed` wrote.
+
+    Raises:
+        InputError: anything else.
+    """
+    try:
+        with np.errstate(all="raise"):
+            return _network(read_arrays(data))
+    except InputError:
+        raise
+    except (KeyError, TypeError, ValueError, IndexError, ArithmeticError, RecursionError) as error:
+        raise InputError(f"not the arrays of a network ({type(error).__name__}: {error})") from error
+
+
+def _network(arrays: Mapping[str, NDArray[Any]]) -> PairwiseNetwork:
+    states, edges = arrays["states"], arrays["edges"]
+    cuts, sizes = np.cumsum(states)[:-1], states[edges[:, 0]] * states[edges[:, 1]]
+    flat = np.split(arrays["tables"], np.cumsum(sizes)[:-1]) if len(edges) else []
+    factors = [([i], values) for i, values in enumerate(np.split(arrays["unary"], cuts))]
+    factors += [([i, j], table.reshape(states[i], states[j])) for (i, j), table in zip(edges, flat, strict=True)]
+    return PairwiseNetwork.from_factors(
+        states.tolist(),
+        factors,
+        names=json.loads(arrays["names"].tobytes()),
+        constant=float(arrays["constant"][0]),
+        levels=np.split(arrays["levels"], cuts),
+        budget=int(arrays["budget"][0]) if len(arrays["budget"]) else None,
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------- the helper
