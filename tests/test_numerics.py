@@ -120,15 +120,15 @@ def test_predictions_name_expert_context_and_task(
     experts: tuple[Any, Experts], bad: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tasks, found = experts
-    load = Experts.load
+    load = Experts.load_from
 
-    def broken(self: Experts, index: int) -> Any:
-        model = load(self, index)
+    def broken(self: Experts, directory: Path) -> Any:
+        model = load(self, directory)
         with torch.no_grad():
-            model.get_output_embeddings().weight[0 if index == 1 else slice(0, 0)] = bad
+            model.get_output_embeddings().weight[0 if directory == found.directories[1] else slice(0, 0)] = bad
         return model
 
-    monkeypatch.setattr(Experts, "load", broken)
+    monkeypatch.setattr(Experts, "load_from", broken)
     told = r"the expert of task 'upper' predicts nan on context \d+, target token \d+ of probe \d+, of task '\w+': its"
     with pytest.raises(tp.InputError, match=told):
         tp.predict(found, tasks, probes=4)

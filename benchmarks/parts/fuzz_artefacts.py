@@ -20,6 +20,7 @@ from taskpgm.evaluation_file import FORMAT, read_evaluation
 from taskpgm.expected_curves import ExpectedCurves
 from taskpgm.expert_curves import expert_damage, read_curves, stored_weights_hash
 from taskpgm.exporting import export
+from taskpgm.html_page import as_bytes
 from taskpgm.inference import convex_method, solve
 from taskpgm.inference.allocation import Allocation
 from taskpgm.integrity import folder_damage, seal
@@ -27,7 +28,7 @@ from taskpgm.learning_curves import LearningCurves
 from taskpgm.mixture import Mixture
 from taskpgm.mixture_ledger import Ledger
 from taskpgm.network import TaskNetwork
-from taskpgm.report_page import as_bytes, load_page
+from taskpgm.report_page import document_of, load_page
 from taskpgm.run_cleaning import clean
 from taskpgm.run_lock import LOCK_FILE, holder
 from taskpgm.run_status import run_status
@@ -125,7 +126,7 @@ def _verify(path: Path) -> None:
 
 
 def _page(path: Path) -> None:
-    as_bytes(load_page(path))
+    as_bytes(document_of(load_page(path)))
 
 
 def _status(path: Path) -> None:
