@@ -87,6 +87,14 @@ def test_decisions_hold_the_graph_and_are_proved_from_their_files(tmp_path: Path
         assert decision.expected == pytest.approx(dict(zip(rule.names, network.losses(weights), strict=True)))
 
 
+def test_the_page_of_a_run_says_that_it_was_told_what_tasks_teach_each_other(tmp_path: Path) -> None:
+    for name, graph in (("told", PAIR), ("alone", None)):
+        run = run_of(rule_of(4, 30, transfer=graph, decisions=2), PAIR)
+        page = tp.write_page(save_decided(run.decisions, tmp_path / name)).read_text()
+        assert ("the transfer graph that it was given" in " ".join(page.split())) == (graph is not None)
+        assert ("what one task does for another is not in them" in " ".join(page.split())) == (graph is None)
+
+
 @given(SEEDS)
 @settings(max_examples=4)
 def test_a_graph_without_edges_decides_as_none(seed: int) -> None:
