@@ -166,6 +166,19 @@ def test_no_mixture_is_below_the_bound_wherever_the_grid_is_finest(network: tp.T
     assert solution.status is tp.Status.optimal or solution.gap < 1e-2
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("block", range(10))
+def test_late_curves_are_solved_as_enumeration_of_fine_mixtures_does_and_mostly_proved(block: int) -> None:
+    proved = 0
+    for seed in range(20 * block, 20 * block + 20):
+        network = random_transfer(2 + seed % 3, seed, tau=0.02 * (seed % 2), late=True)
+        least, solution = least_on_grid(network, (400, 60, 20)[seed % 3]), tp.solve(network, tp.TransferDescent())
+        assert solution.bound <= least + 1e-12
+        assert solution.energy <= least + 1e-9
+        proved += solution.status is tp.Status.optimal
+    assert proved >= 15
+
+
 @given(SEEDS, st.sampled_from([0.0, 0.03]), st.sampled_from(["none", "both"]), st.booleans())
 @settings(max_examples=12)
 def test_two_tasks_are_solved_to_the_last_digits_and_proved(seed: int, tau: float, kind: str, late: bool) -> None:
