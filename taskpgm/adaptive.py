@@ -65,7 +65,8 @@ class AdaptiveMixture:
             tau: how strongly plans are pulled to the prior, in nats of loss.
             transfer: what an example of one task counts as one of another, from 0 to 1: {task: {other: worth}}, or a
                 matrix as `exposure_transfer` gives it, with rows and columns in the order of `datasets`. Without it
-                every example counts for its own task alone.
+                every example counts for its own task alone. Names of one task still count once each: let
+                `target_weights` share one task's weight among them.
             upper, constraints: on the shares, as in `FeasibleSet`; where the prior breaks them, the run begins with
                 what is nearest to it.
             max_epochs: how often a task's data may be gone through in the whole run, to within an example.

@@ -35,9 +35,9 @@ INSIDE = (
     "adaptive-families-default",
     "ado-online",
 )
-GRAPH = "adaptive-graph-12"
-"""The adaptive mixture that is told the transfer between tasks as experts of twelve steps show it."""
-EVERY_INSIDE = (*INSIDE, GRAPH)
+GRAPHS = ("adaptive-graph-12", "adaptive-families-graph-12")
+"""Adaptive mixtures that are told the transfer between tasks as experts of twelve steps show it."""
+EVERY_INSIDE = (*INSIDE, *GRAPHS)
 GRAPH_STEPS = 12
 ADO_WINDOWS = 120
 ADO_START = 0.1  # of the run on the prior, as the adaptive mixture
@@ -118,7 +118,7 @@ def _mixture(name: str, bench: Any, data: Mapping[str, Any]) -> tuple[Any, Calla
         settings["target_weights"] = by_family
     if name.endswith("once"):
         settings |= {"first": 0.3, "last": 0.3, "decisions": 1}
-    if name == GRAPH:
+    if name in GRAPHS:
         settings["transfer"] = _graph(bench)
     adaptive = tp.AdaptiveMixture(data, seed=seed, **settings)
     return adaptive, adaptive.attach
