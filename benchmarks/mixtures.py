@@ -35,7 +35,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from parts.inside_report import inside
-from parts.inside_runs import INSIDE, inside_run
+from parts.inside_runs import EVERY_INSIDE, INSIDE, inside_run
 from parts.studied_mixtures import ABLATED, AGAIN, CONFIRMATION, EVERY, MORE_BASELINES, STANDARD, Bench, mixtures
 from parts.studied_models import MODELS, Studied
 from parts.study_report import confirmation, gains, print_gains, print_table, report, summary
@@ -98,7 +98,7 @@ def final_run(bench: Bench, name: str, shares: Array | None, forecast: Forecast 
 
     final = bench.final
     run: Record = {"mixture": name, "steps": final.steps, "examples": final.steps * final.batch_size}
-    if name in INSIDE:
+    if name in EVERY_INSIDE:
         return {**run, **inside_run(name, bench)}
     if shares is None:
         return {**run, "error": error}

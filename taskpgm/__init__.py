@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         EnvelopeProgram,
         Exhaustive,
         SimplexQP,
+        TransferDescent,
         best_method,
         marginals,
         solve,
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
     from taskpgm.training_curves import bin_losses, fit_training_curves
     from taskpgm.training_mixture import TrainingMixture
     from taskpgm.transfer import exposure_transfer
+    from taskpgm.transfer_network import TransferNetwork
     from taskpgm.truncation import predict_within, smallest_top_k
     from taskpgm.types import InputError, Solution, Status
     from taskpgm.uncertainty import bootstrap
@@ -123,6 +125,7 @@ _HOME = {
         "EnvelopeProgram",
         "Exhaustive",
         "SimplexQP",
+        "TransferDescent",
         "best_method",
         "marginals",
         "solve",
@@ -148,6 +151,7 @@ _HOME = {
     "training_mixture": ("TrainingMixture",),
     "training_curves": ("bin_losses", "fit_training_curves"),
     "transfer": ("exposure_transfer",),
+    "transfer_network": ("TransferNetwork",),
     "truncation": ("predict_within", "smallest_top_k"),
     "types": ("InputError", "Solution", "Status"),
     "uncertainty": ("bootstrap",),
@@ -203,6 +207,8 @@ __all__ = [
     "TradeOff",
     "TrainingMixture",
     "TrainingSettings",
+    "TransferDescent",
+    "TransferNetwork",
     "TrustRegion",
     "UtilityFloor",
     "balanced_beta",

@@ -8,7 +8,7 @@
 
 The run starts with the prior mixture, the uniform one unless another is given. After 10, 20, ... 80 % of it every
 task's learning curve is fitted to the training losses so far, and what is left of the budget is shared out anew. What
-this cannot see is that two tasks are one under two names: for that, experts and their transfer graph are needed.
+this cannot see by itself is that two tasks are one under two names, or that one teaches another: `transfer` tells it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import numpy as np
 
 from taskpgm.adaptive_rule import TAU, AdaptiveRule
 from taskpgm.callback import MixtureCallback
+from taskpgm.checks import Transfer, checked_graph
 from taskpgm.constraints import Constraint
 from taskpgm.decisions import FOLDER, Decision
 from taskpgm.mixture_ledger import Window
@@ -43,6 +44,7 @@ class AdaptiveMixture:
         target_weights: Mapping[str, float] | None = None,
         floor: float = 0.2,
         tau: float = TAU,
+        transfer: Transfer | None = None,
         upper: Mapping[str, float] | float = 1.0,
         max_epochs: float | None = None,
         constraints: Sequence[Constraint] = (),
@@ -61,6 +63,10 @@ class AdaptiveMixture:
             target_weights: what each task's loss counts, by name; equal where not given.
             floor: least share of a task, in shares of the prior; upper bounds and epoch caps come first.
             tau: how strongly plans are pulled to the prior, in nats of loss.
+            transfer: what an example of one task counts as one of another, from 0 to 1: {task: {other: worth}}, or a
+                matrix as `exposure_transfer` gives it, with rows and columns in the order of `datasets`. Without it
+                every example counts for its own task alone. Names of one task still count once each: let
+                `target_weights` share one task's weight among them.
             upper, constraints: on the shares, as in `FeasibleSet`; where the prior breaks them, the run begins with
                 what is nearest to it.
             max_epochs: how often a task's data may be gone through in the whole run, to within an example.
@@ -80,6 +86,7 @@ class AdaptiveMixture:
             "target_weights": target_weights,
             "floor": floor,
             "tau": tau,
+            "transfer": _sorted(transfer, tuple(datasets)),
             "upper": upper,
             "max_epochs": max_epochs,
             "constraints": tuple(constraints),
@@ -139,6 +146,14 @@ class AdaptiveMixture:
 
     def _named(self, values: FloatArray) -> dict[str, float]:
         return dict(zip(self.names, values.tolist(), strict=True))
+
+
+def _sorted(transfer: Transfer | None, given: tuple[str, ...]) -> FloatArray | None:
+    """(n, n) the graph with rows and columns sorted by name."""
+    if transfer is None:
+        return None
+    order = sorted(range(len(given)), key=given.__getitem__)
+    return checked_graph(transfer, given)[np.ix_(order, order)]
 
 
 def _scaled(prior: Mapping[str, float] | None, names: tuple[str, ...]) -> FloatArray:

@@ -19,7 +19,15 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
-from taskpgm.checks import Bound, checked_bound, checked_names, checked_scalar, checked_targets
+from taskpgm.checks import (
+    Bound,
+    Transfer,
+    checked_bound,
+    checked_graph,
+    checked_names,
+    checked_scalar,
+    checked_targets,
+)
 from taskpgm.constraints import Constraint
 from taskpgm.decisions import Decision
 from taskpgm.drift import Drift
@@ -31,6 +39,7 @@ from taskpgm.mixture_ledger import Window
 from taskpgm.planning import plan_mixture
 from taskpgm.replay import check_replay, shares_after
 from taskpgm.run_evidence import Evidence
+from taskpgm.transfer_network import counted
 from taskpgm.types import FloatArray, InputError, readonly
 
 TAU = 0.1
@@ -50,10 +59,11 @@ class AdaptiveRule:
     examples: of the whole run. first, last: shares of the run after which the first and the last decision are taken;
     decisions: how many. target_weights: what losses count; equal where None. floor: least share of a task, in shares of
     the prior; upper bounds and epoch caps come first. tau: the pull to the prior, scaled by the share of the run that
-    is left. sizes: (n,) examples of each task. max_epochs: how often a task's data may be gone through in the whole
-    run, to within an example. upper, constraints: on the shares of what is left, the prior's at the start too.
-    losses_every: in every so many steps losses are measured. lead: steps after a decision that are drawn by the shares
-    before it, at least one.
+    is left. transfer: (n, n) what an example of one task counts as one of another, or by names; where None, it counts
+    for its own task alone. sizes: (n,) examples of each task. max_epochs: how often a task's data may be gone through
+    in the whole run, to within an example. upper, constraints: on the shares of what is left, the prior's at the start
+    too. losses_every: in every so many steps losses are measured. lead: steps after a decision that are drawn by the
+    shares before it, at least one.
 
     Raises:
         InputError: one task only, a task without a share in the prior, decisions that do not fit into the run, or
@@ -70,6 +80,7 @@ class AdaptiveRule:
     target_weights: ArrayLike | Mapping[str, float] | None = None
     floor: float = 0.2
     tau: float = TAU
+    transfer: Transfer | None = None
     sizes: FloatArray | None = None
     max_epochs: float | None = None
     upper: Bound = 1.0
@@ -93,7 +104,7 @@ class AdaptiveRule:
         starved = [name for name, share in zip(self.names, self.prior, strict=True) if not share > 0.0]
         if starved:
             raise InputError(f"task {starved[0]!r} has no share in the prior: leave its data out, or give it one.")
-        self._targets, self._feasible  # noqa: B018  what no mixture keeps is said now, not in the middle of a run
+        self._targets, self._graph, self._feasible  # noqa: B018  what no mixture keeps is said now, not in the middle of a run
 
     # ----------------------------------------------------------------------------------------------------- the moments
 
@@ -138,13 +149,13 @@ class AdaptiveRule:
         return found
 
     def _decide(self, windows: tuple[Window, ...]) -> Decision | None:
-        evidence = Evidence.of(windows)
+        evidence = Evidence.of(windows, self._graph)
         if not evidence.seen.all():
             return None
         drift = self._drift(windows, evidence)
         reason = None if drift is None else drift.reason()
-        curves, settled = evidence.curves(self.names, self.examples), self._settled(windows, evidence)
-        plan = self._plan(curves, settled) if reason is None else self._near_prior(settled)
+        curves, settled = self._curves(evidence), self._settled(windows, evidence)
+        plan = self._plan(curves, settled, self._graph) if reason is None else self._near_prior(settled)
         told = {
             "step": windows[-1].last_step,
             "steps": self.steps,
@@ -158,11 +169,15 @@ class AdaptiveRule:
     def _drift(self, windows: tuple[Window, ...], evidence: Evidence) -> Drift | None:
         """How the forecasts of the decision before did; None where there was none, or nothing to forecast from."""
         earlier = [count for count in self.marks if count < len(windows)]
-        before = Evidence.of(windows[: earlier[-1]]) if earlier else None
+        before = Evidence.of(windows[: earlier[-1]], self._graph) if earlier else None
         if before is None or not before.seen.all():
             return None
-        curves = before.curves(self.names, self.examples)
-        return Drift.of(curves, before, evidence.part(earlier[-1]), self._targets)
+        return Drift.of(self._curves(before), before, evidence.part(earlier[-1]), self._targets)
+
+    def _curves(self, evidence: Evidence) -> ExpectedCurves:
+        """The expected curves of all tasks, over what an even share of the run counts as."""
+        worth = 1.0 if self._graph is None else float(self._graph.sum()) / len(self.names)
+        return evidence.curves(self.names, worth * self.examples)
 
     def _settled(self, windows: tuple[Window, ...], evidence: Evidence) -> FloatArray:
         """(n,) examples trained on, and those of the next steps, which no decision can change any more."""
@@ -179,6 +194,7 @@ class AdaptiveRule:
         """The losses expected at the end under a mixture of what is left, as plain JSON values."""
         weights = np.array([mixture.weights[name] for name in self.names])
         at = settled + (self.examples - settled.sum()) * weights
+        at = at if self._graph is None else counted(at, self._graph)
         losses, spread = curves.mean(at), curves.spread(at)
         columns = {
             "done": evidence.done.tolist(),
@@ -198,6 +214,11 @@ class AdaptiveRule:
     def _targets(self) -> FloatArray:
         """(n,) target weights that add up to 1."""
         return checked_targets(self.target_weights, self.names)
+
+    @cached_property
+    def _graph(self) -> FloatArray | None:
+        """(n, n) the transfer graph, where one was given."""
+        return None if self.transfer is None else checked_graph(self.transfer, self.names)
 
     @cached_property
     def _feasible(self) -> FeasibleSet:
@@ -222,10 +243,16 @@ class AdaptiveRule:
     def _near_prior(self, settled: FloatArray, slack: float = SLACK) -> Mixture:
         """The mixture of what is left with the least divergence from the prior: flat curves ask for no more."""
         flat = ExpectedCurves(self.names, 1.0, 0.0, 0.0, 1.0, 1.0, 1.0)
-        return self._plan(flat, settled, tau=1.0, slack=slack)
+        return self._plan(flat, settled, None, tau=1.0, slack=slack)
 
     def _plan(
-        self, curves: ExpectedCurves, settled: FloatArray, tau: float | None = None, slack: float = SLACK
+        self,
+        curves: ExpectedCurves,
+        settled: FloatArray,
+        transfer: FloatArray | None,
+        *,
+        tau: float | None = None,
+        slack: float = SLACK,
     ) -> Mixture:
         left, caps = self.examples - float(settled.sum()), self._caps
         sizes = None if caps is None else dict(zip(self.names, (caps + slack).tolist(), strict=True))
@@ -241,5 +268,6 @@ class AdaptiveRule:
             sizes=sizes,
             epochs=None if sizes is None else 1.0,
             constraints=self.constraints,
+            transfer=transfer,
             unit="examples",
         )

@@ -15,6 +15,7 @@ from taskpgm.limits import LARGEST_NUMBER
 from taskpgm.types import FloatArray, InputError, readonly
 
 Bound: TypeAlias = float | FloatArray | Sequence[float] | Mapping[str, float]
+Transfer: TypeAlias = FloatArray | Sequence[Sequence[float]] | Mapping[str, Mapping[str, float]]
 
 SYMMETRY_TOLERANCE = 1e-8
 SUM_TOLERANCE = 1e-12
@@ -145,3 +146,38 @@ def checked_targets(weights: Any, names: Sequence[str]) -> FloatArray:
     if not np.all(np.isfinite(v)) or v.min() < 0.0 or v.sum() <= 0.0:
         raise InputError("target weights: expected finite numbers, not negative and not all 0.")
     return v if abs(v.sum() - 1.0) <= SUM_TOLERANCE else readonly(v / v.sum(), np.float64)
+
+
+def checked_transfer(transfer: Any, names: Sequence[str]) -> FloatArray:
+    """(n, n) finite numbers, none negative: row i says what task i is worth to the others."""
+    a, n = array(transfer, "transfer", ndim=2), len(names)
+    if a.shape != (n, n):
+        raise InputError(f"transfer: shape {a.shape[0]} x {a.shape[1]}, but there are {n} tasks.")
+    bad = np.argwhere(~(np.isfinite(a) & (a >= 0.0)))
+    if len(bad):
+        i, j = bad[0]
+        raise InputError(f"transfer from {names[i]!r} to {names[j]!r} is {a[i, j]}: expected a number, 0 or more.")
+    return a
+
+
+def checked_graph(transfer: Transfer, names: Sequence[str]) -> FloatArray:
+    """(n, n) a transfer graph: numbers from 0 to 1, and 1 on the diagonal.
+
+    A mapping holds what it names, {task: {other: worth}}: others are worth nothing, and every task 1 to itself.
+    """
+    if isinstance(transfer, Mapping):
+        order = {name: place for place, name in enumerate(names)}
+        given, transfer = transfer, np.eye(len(names))
+        for source, row in given.items():
+            for target, worth in row.items():
+                unknown = next((name for name in (source, target) if name not in order), None)
+                if unknown is not None:
+                    raise InputError(f"transfer: there is no task {unknown!r}.")
+                transfer[order[source], order[target]] = worth
+    a = checked_transfer(transfer, names)
+    bad = np.argwhere((a > 1.0) | (np.eye(len(a), dtype=bool) & (a != 1.0)))
+    if len(bad):
+        i, j = bad[0]
+        wanted = "exactly 1: an example of a task is one of it" if i == j else "at most 1"
+        raise InputError(f"transfer from {names[i]!r} to {names[j]!r} is {a[i, j]:g}: expected {wanted}.")
+    return a

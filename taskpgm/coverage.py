@@ -28,7 +28,16 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from taskpgm.checks import Bound, array, checked_finite, checked_names, checked_prior, checked_scalar, checked_targets
+from taskpgm.checks import (
+    Bound,
+    array,
+    checked_finite,
+    checked_names,
+    checked_prior,
+    checked_scalar,
+    checked_targets,
+    checked_transfer,
+)
 from taskpgm.constraints import Constraint
 from taskpgm.curves import Method, fit_curves
 from taskpgm.energy import MixtureEnergy
@@ -116,7 +125,7 @@ class CoverageNetwork(MixtureEnergy):
         names = checked_names(curves.names, len(curves))
         fields = {
             "curves": _checked_curves(curves),
-            "transfer": _checked_transfer(transfer, names),
+            "transfer": checked_transfer(transfer, names),
             "budget": _positive(budget, "budget"),
             "forgetting": _checked_forgetting(forgetting, names),
             "target_weights": checked_targets(target_weights, names),
@@ -278,17 +287,6 @@ def _checked_curves(curves: Curves) -> Curves:
             " SeparableNetwork, or curves of fit_curves."
         )
     return curves
-
-
-def _checked_transfer(transfer: ArrayLike, names: tuple[str, ...]) -> FloatArray:
-    a, n = array(transfer, "transfer", ndim=2), len(names)
-    if a.shape != (n, n):
-        raise InputError(f"transfer: shape {a.shape[0]} x {a.shape[1]}, but there are {n} tasks.")
-    bad = np.argwhere(~(np.isfinite(a) & (a >= 0.0)))
-    if len(bad):
-        i, j = bad[0]
-        raise InputError(f"transfer from {names[i]!r} to {names[j]!r} is {a[i, j]}: expected a number, 0 or more.")
-    return a
 
 
 def _checked_forgetting(forgetting: ArrayLike, names: tuple[str, ...]) -> FloatArray:

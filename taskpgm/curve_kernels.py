@@ -76,6 +76,37 @@ def means(
 
 
 @jit
+def derivatives(
+    exposures: FloatArray,
+    floors: FloatArray,
+    amounts: FloatArray,
+    scales: FloatArray,
+    steep: FloatArray,
+    powers: FloatArray,
+) -> FloatArray:
+    """(3, m, n) expected losses at (m, n) exposures, their first and second derivatives; 0 for the latter at 0."""
+    found = np.zeros((3, *exposures.shape))
+    for j in range(exposures.shape[1]):
+        for i in range(exposures.shape[0]):
+            e, loss, slope, bend = exposures[i, j], floors[j], 0.0, 0.0
+            for k in range(amounts.shape[1]):
+                if amounts[j, k] <= 0.0:
+                    continue
+                s, power = steep[j, k], powers[j, k]
+                raised = _raised(e / scales[j, k], s)
+                fall = amounts[j, k] * _fallen(1.0 + raised, power)
+                loss += fall
+                if e > 0.0:
+                    rate = power * s * (raised / e) / (1.0 + raised)  # -d log fall / de
+                    slope -= fall * rate
+                    bend += fall * rate * (((power * s + 1.0) * raised - (s - 1.0)) / (e * (1.0 + raised)))
+                elif s == 1.0:
+                    slope -= fall * power / scales[j, k]
+            found[0, i, j], found[1, i, j], found[2, i, j] = loss, slope, bend
+    return found
+
+
+@jit
 def lines(
     exposures: FloatArray,
     floors: FloatArray,

@@ -19,6 +19,7 @@ from taskpgm.html_page import Document, Fact, Section, chart, folded_table, list
 from taskpgm.plots import SHOWN
 from taskpgm.report_charts import rounded
 from taskpgm.text_table import Cell, Table, number
+from taskpgm.transfer_network import TransferNetwork
 from taskpgm.types import FloatArray, Status
 
 FORMAT = "taskpgm-decisions-page/1"
@@ -35,6 +36,10 @@ NOT_PROVED = (
     "What this does not prove: that the expected losses are right. They rest on the run's own training losses, task by"
     " task: what one task does for another is not in them, nor that two tasks are one under two names."
 )
+GRAPH_NOT_PROVED = (
+    "What this does not prove: that the expected losses are right. They rest on the run's own training losses, and on"
+    " the transfer graph that it was given: what an example of one task counts as one of another."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +52,11 @@ class DecisionPage:
     @property
     def names(self) -> tuple[str, ...]:
         return self.decisions[0].mixture.network.names
+
+    @property
+    def graph(self) -> bool:
+        """Whether the run was told what tasks teach each other."""
+        return any(isinstance(each.mixture.network, TransferNetwork) for each in self.decisions)
 
     def column(self, key: str) -> FloatArray:
         """(n, decisions) "weights", "latest", "expected" or "spread" of every task at every decision."""
@@ -142,7 +152,7 @@ def decision_document(page: DecisionPage) -> Document:
     moved = paragraphs([HOW]) + chart("decisions") + folded_table(tables["weights"])
     losses = paragraphs([LOSSES]) + chart("expected") + folded_table(tables["losses"])
     decided = (
-        paragraphs([*_proved(page), NOT_PROVED])
+        paragraphs([*_proved(page), GRAPH_NOT_PROVED if page.graph else NOT_PROVED])
         + (listed(back) if back else "")
         + folded_table(tables["decisions"], opened=True)
     )

@@ -46,13 +46,13 @@ class Drift:
     def _held_out(cls, curves: ExpectedCurves, before: Evidence, since: Evidence, weights: FloatArray) -> Drift:
         """Held-out losses may lie beside the training losses by themselves: it is their change that is foretold."""
         then, now = np.nan_to_num(before.held_out), np.nan_to_num(since.held_out)
-        change = curves.mean(before.done + since.done) - curves.mean(before.done)
+        change = curves.mean(before.exposed + since.exposed) - curves.mean(before.exposed)
         forecast, staying = (float(weights @ np.abs(guess - now)) for guess in (then + change, then))
         return cls(forecast, staying, float(weights @ measured_noise(now)), "held-out losses")
 
     @classmethod
     def _training(cls, curves: ExpectedCurves, before: Evidence, since: Evidence, weights: FloatArray) -> Drift:
-        came, middle = since.mean(), before.done + 0.5 * since.done
+        came, middle = since.mean(), before.exposed + 0.5 * since.exposed
         allowed = training_noise(came, np.maximum(since.seen, 1.0))
         forecast, staying = (float(weights @ np.abs(guess - came)) for guess in (curves.mean(middle), before.latest))
         return cls(forecast, staying, float(weights @ allowed), "training losses")

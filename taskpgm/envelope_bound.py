@@ -12,7 +12,9 @@ bounded from below on the cells of a grid (see `taskpgm.envelopes`), and cells w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,20 +39,22 @@ PRICE_ROUNDING = 1e-14
 class Box:
     """A part of the mixtures, low <= p <= high, with a lower bound on the energy in it.
 
-    points: (n, G + 1) the grid so far. envelope: (n,) where the sum of the envelopes is least; excess: (n,) by how much
-    each term is above its envelope there.
+    points: (n, G + 1) the grid so far. mixture: (n,) where the sum of the envelopes is least; envelope: (n,) what may
+    be cut there, the weights themselves where tasks teach each other nothing. excess: (n,) by how much each term is
+    above its envelope there.
     """
 
     low: FloatArray
     high: FloatArray
     points: FloatArray
     bound: float
+    mixture: FloatArray
     envelope: FloatArray
     excess: FloatArray
 
-    @property
-    def empty(self) -> bool:
-        return bool(self.low.sum() > 1.0 + SUM_SLACK or self.high.sum() < 1.0 - SUM_SLACK)
+
+Bounded: TypeAlias = Callable[[FloatArray, FloatArray, Box], Box | None]
+"""A box with its bound, from its ends and the box that it is a part of; None where no mixture is in it."""
 
 
 def envelope_bound(network: SeparableNetwork, mixture: FloatArray) -> float:
@@ -67,22 +71,35 @@ def envelope_bound(network: SeparableNetwork, mixture: FloatArray) -> float:
     matrix, limits = tangents(network, mixture)
     energy = network.energy(np.clip(mixture, network.lower, network.upper))
 
-    def bounded(low: FloatArray, high: FloatArray, points: FloatArray) -> Box:
+    def bounded(low: FloatArray, high: FloatArray, whole: Box) -> Box | None:
+        if low.sum() > 1.0 + SUM_SLACK or high.sum() < 1.0 - SUM_SLACK:
+            return None
+        points = np.clip(whole.points, low[:, None], high[:, None])
         return _bounded(network, (low, high), points, (matrix, limits), energy)
 
-    least = bounded(network.lower, network.upper, start_points(network, mixture))
-    boxes, cuts = [least], 0
-    while (
-        energy - least.bound > ENOUGH and least.excess.max() > ENOUGH and cuts < max(1, min(CUTS, WORK // len(network)))
-    ):
+    ends = network.lower, network.upper
+    root = _bounded(network, ends, start_points(network, mixture), (matrix, limits), energy)
+    most = max(1, min(CUTS, WORK // len(network)))
+    return [box.bound for box in cut_in_two(root, bounded, energy, most)][-1]
+
+
+def cut_in_two(root: Box, bounded: Bounded, energy: float, most: int) -> Iterator[Box]:
+    """The box of least bound, again and again after it was cut in two: the last one's bound holds for the root.
+
+    Ends where that is within reach of the energy, where nothing is above its envelope, or after `most` cuts.
+    """
+    least, boxes, cuts = root, [root], 0
+    yield least
+    while energy - least.bound > ENOUGH and least.excess.max() > ENOUGH and cuts < most:
         boxes.remove(least)
         for low, high in _halves(least):
-            part = bounded(low, high, np.clip(least.points, low[:, None], high[:, None]))
-            boxes += [] if part.empty else [part]
+            part = bounded(low, high, least)
+            boxes += [] if part is None else [part]
         if not boxes:
-            return energy
+            yield replace(least, bound=energy)
+            return
         least, cuts = min(boxes, key=_bound_of), cuts + 1
-    return least.bound
+        yield least
 
 
 def _bound_of(box: Box) -> float:
@@ -106,8 +123,8 @@ def _bounded(
 ) -> Box:
     """A box with its bound, its grid refined until that is within reach of the energy or rises no more."""
     (low, high), (matrix, limits) = sides, rows
-    best = Box(low, high, points, -np.inf, low, np.zeros(len(low)))
-    for _ in range(0 if best.empty else ROUNDS):
+    best = Box(low, high, points, -np.inf, low, low, np.zeros(len(low)))
+    for _ in range(ROUNDS):
         price, dear, envelope, excess = prices(network, points, matrix, limits)
         cost = matrix.T @ dear - price
         minima = Cells.of(network, points).minima(network, cost)
@@ -115,14 +132,14 @@ def _bounded(
         rounding = network.rounding + PRICE_ROUNDING * paid
         bound = price - float(dear @ limits) + float(minima.min(axis=1).sum()) - rounding
         gained = bound - best.bound
-        best = Box(low, high, points, max(bound, best.bound), envelope, excess)
+        best = Box(low, high, points, max(bound, best.bound), envelope, envelope, excess)
         if energy - best.bound <= ENOUGH or gained <= ENOUGH:
             break
-        points = _cut(points, minima)
+        points = finer(points, minima)
     return best
 
 
-def _cut(points: FloatArray, minima: FloatArray) -> FloatArray:
+def finer(points: FloatArray, minima: FloatArray) -> FloatArray:
     """The grid with the cells of each task that are lowest, of those that have any width, cut into parts."""
     a, b = points[:, :-1], points[:, 1:]
     rank = np.where(b - a > 1e-14, minima, np.inf)

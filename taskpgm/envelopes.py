@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from taskpgm.energy import relative_entropy
+from taskpgm.energy import MixtureEnergy, relative_entropy
+from taskpgm.expected_energy import ExpectedEnergy
 from taskpgm.separable import SeparableNetwork
 from taskpgm.types import FloatArray
 
@@ -39,17 +40,22 @@ class Cells:
     right: FloatArray
 
     @classmethod
-    def of(cls, network: SeparableNetwork, points: FloatArray) -> Cells:
+    def of(cls, network: ExpectedEnergy, points: FloatArray) -> Cells:
         left, right = network.lines(points.T)
         return cls(points, left.T, right.T)
 
-    def minima(self, network: SeparableNetwork, prices: FloatArray) -> FloatArray:
-        """(n, G) lower bounds on term_j(p) + prices_j p within each cell."""
+    def loss_minima(self, prices: FloatArray) -> FloatArray:
+        """(n, G) lower bounds on v_j loss_j + prices_j p within each cell."""
+        a, b = self.points[:, :-1], self.points[:, 1:]
+        return np.minimum(self.left + prices[:, None] * a, self.right + prices[:, None] * b)
+
+    def minima(self, network: MixtureEnergy, prices: FloatArray) -> FloatArray:
+        """(n, G) lower bounds on v_j loss_j + tau p log(p / q) + prices_j p within each cell."""
+        if network.tau == 0.0:
+            return self.loss_minima(prices)
         a, b = self.points[:, :-1], self.points[:, 1:]
         width = b - a
         rate = np.divide(self.right - self.left, width, out=np.zeros_like(width), where=width > 0.0)
-        if network.tau == 0.0:
-            return np.minimum(self.left + prices[:, None] * a, self.right + prices[:, None] * b)
         tau, q = network.tau, network.prior[:, None]
         slope = rate + prices[:, None]
         with np.errstate(over="ignore"):
@@ -62,10 +68,14 @@ class Cells:
 
 def start_points(network: SeparableNetwork, mixture: FloatArray) -> FloatArray:
     """(n, G + 1) weights: closer together near the lower bounds, and ever closer towards the mixture."""
-    low, high = network.lower[:, None], network.upper[:, None]
+    return grid_points(network.lower[:, None], network.upper[:, None], mixture)
+
+
+def grid_points(low: FloatArray, high: FloatArray, centre: FloatArray) -> FloatArray:
+    """(n, G + 1) points from (n, 1) low to (n, 1) high: closer near the low end, ever closer towards a centre."""
     even = low + (high - low) * np.linspace(0.0, 1.0, GRID) ** 2
     steps = NEAREST * RATIO ** np.arange(int(np.log(1.0 / NEAREST) / np.log(RATIO)) + 1)
-    near = mixture[:, None] + np.concatenate([-steps, [0.0], steps])
+    near = centre[:, None] + np.concatenate([-steps, [0.0], steps])
     return np.sort(np.concatenate([even, np.clip(near, low, high)], axis=1), axis=1)
 
 

@@ -23,8 +23,8 @@ from numpy.typing import ArrayLike, NDArray
 from taskpgm.coverage import CoverageNetwork, Curves
 from taskpgm.duals import multipliers, tangent_point, tangents
 from taskpgm.envelope_curves import EnvelopeCurves
+from taskpgm.expected_energy import ExpectedEnergy
 from taskpgm.network import TaskNetwork
-from taskpgm.separable import SeparableNetwork
 from taskpgm.types import FloatArray, InputError
 
 DIGITS = 60
@@ -49,18 +49,18 @@ class ExactCertificate:
     violation: Fraction
 
 
-def exact_certificate(network: Exact | SeparableNetwork, mixture: ArrayLike) -> ExactCertificate:
+def exact_certificate(network: Exact | ExpectedEnergy, mixture: ArrayLike) -> ExactCertificate:
     """The duality gap of DESIGN fact 2 (Jaggi 2013), with the curvature of S accounted for, in rational numbers.
 
     E(q) >= E(p) + grad'(q - p) + 1/2 lam mu |q - p|^2 and |q - p|^2 <= 2 on the simplex, so with mu the least
     curvature of S on the sum-zero subspace the bound is E(p) - gap(p) - lam max(0, -mu). Constraints on several tasks
-    enter by multipliers that need not be trusted (see `taskpgm.duals`). A separable energy has another bound (see
-    `taskpgm.exact_separable`).
+    enter by multipliers that need not be trusted (see `taskpgm.duals`). Expected losses have another bound (see
+    `taskpgm.exact_expected`).
     """
-    if isinstance(network, SeparableNetwork):
-        from taskpgm.exact_separable import separable_certificate
+    if isinstance(network, ExpectedEnergy):
+        from taskpgm.exact_expected import expected_certificate
 
-        return separable_certificate(network, np.asarray(mixture, dtype=np.float64))
+        return expected_certificate(network, np.asarray(mixture, dtype=np.float64))
     lower, upper = _rational(network.lower), _rational(network.upper)
     stored = _rational(np.asarray(mixture, dtype=np.float64))
     p, violation = _repair(stored, lower, upper)

@@ -17,12 +17,12 @@ from numpy.typing import ArrayLike
 from taskpgm.capacity import CapacityMixture
 from taskpgm.duals import multipliers, tangents
 from taskpgm.energy import MixtureEnergy
-from taskpgm.envelope_bound import envelope_bound
 from taskpgm.exact import minimize_linear
+from taskpgm.expected_bound import expected_bound
+from taskpgm.expected_energy import ExpectedEnergy
 from taskpgm.factored import FactoredNetwork
 from taskpgm.levels import LevelsNetwork
 from taskpgm.pairwise import PairwiseNetwork
-from taskpgm.separable import SeparableNetwork
 from taskpgm.types import Solution, Status
 
 Mixtures: TypeAlias = MixtureEnergy | FactoredNetwork | CapacityMixture
@@ -83,15 +83,15 @@ def certificate(network: Mixtures, mixture: ArrayLike) -> Certificate:
     """The Frank-Wolfe gap as a lower bound on the energy (Jaggi 2013), in float64.
 
     Constraints on several tasks enter by multipliers (see `taskpgm.duals`), for which the bound holds whatever they
-    are. A separable energy, which need not be convex, has the bound of `taskpgm.envelope_bound` instead. Where the
-    energy is concave by d along some direction that adds up to zero the bound is lowered by d, the most
-    that the energy can curve downwards over the simplex: it stays a bound, only a weaker one. `taskpgm.exact` does the
-    same without rounding.
+    are. Expected losses, which need not be convex, have the bound of `taskpgm.expected_bound` instead. Where another
+    energy is concave by d along some direction that adds up to zero the bound is lowered by d, the most that the energy
+    can curve downwards over the simplex: it stays a bound, only a weaker one. `taskpgm.exact` does the same without
+    rounding.
     """
     p = np.asarray(mixture, dtype=np.float64)
     energy = network.energy(p)
-    if isinstance(network, SeparableNetwork):
-        bound = min(envelope_bound(network, p), energy)
+    if isinstance(network, ExpectedEnergy):
+        bound = min(expected_bound(network, p), energy)
         return Certificate(energy, bound, energy - bound, network.violation(p))
     gradient = np.where(
         network.lower < network.upper, network.gradient(p), 0.0

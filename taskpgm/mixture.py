@@ -18,10 +18,10 @@ import numpy as np
 
 from taskpgm.amounts import whole_counts
 from taskpgm.exact import exact_certificate
+from taskpgm.expected_energy import ExpectedEnergy
 from taskpgm.judge import ENERGY_TOLERANCE, FEASIBILITY_TOLERANCE, GAP_TOLERANCE
 from taskpgm.limits import shown
 from taskpgm.network_files import Mixed, network_as_dict, network_from_dict
-from taskpgm.separable import SeparableNetwork
 from taskpgm.storage import canonical_json, read_json, write_atomic
 from taskpgm.types import FloatArray, InputError, Solution, Status, TaskSize
 from taskpgm.whereabouts import checked_origin
@@ -69,7 +69,7 @@ class Mixture:
         sizes: Mapping[str, TaskSize] | None = None,
         details: Mapping[str, Any] | None = None,
     ) -> Mixture:
-        """The mixture at a solution of a TaskNetwork, a CoverageNetwork or a SeparableNetwork.
+        """The mixture at a solution of a TaskNetwork, a CoverageNetwork, a SeparableNetwork or a TransferNetwork.
 
         Raises:
             InputError: the solution has no point, or is of another kind of problem.
@@ -253,7 +253,7 @@ class Mixture:
         )
         gap, least, claims = float(exact.gap), GAP_TOLERANCE, {Status.optimal.name}
         open_ended = {Status.bound.name, Status.timeout.name}
-        if isinstance(self.network, SeparableNetwork) and self.status in open_ended:
+        if isinstance(self.network, ExpectedEnergy) and self.status in open_ended:
             least, claims = self.gap + ENERGY_TOLERANCE * scale, open_ended  # not convex: a gap may remain
         checks.append(Check("gap", gap <= least, f"no feasible mixture has an energy lower by more than {gap:.3g}"))
         honest = self.bound <= float(exact.energy) + ENERGY_TOLERANCE * scale and self.status in claims

@@ -15,8 +15,9 @@ from taskpgm.expected_curves import ExpectedCurves
 from taskpgm.learning_curves import LearningCurves
 from taskpgm.network import TaskNetwork
 from taskpgm.separable import SeparableNetwork
+from taskpgm.transfer_network import TransferNetwork
 
-Mixed: TypeAlias = TaskNetwork | CoverageNetwork | SeparableNetwork
+Mixed: TypeAlias = TaskNetwork | CoverageNetwork | SeparableNetwork | TransferNetwork
 
 
 def network_as_dict(network: Mixed) -> dict[str, Any]:
@@ -39,14 +40,19 @@ def network_as_dict(network: Mixed) -> dict[str, Any]:
             "target_weights": network.target_weights.tolist(),
             "lengths": network.lengths.tolist(),
         }
-    if isinstance(network, SeparableNetwork):
-        return common | {
-            "kind": "separable",
-            "curves": network.curves.as_dict(),
-            "done": network.done.tolist(),
-            "remaining": network.remaining,
-            "target_weights": network.target_weights.tolist(),
-        }
+    if isinstance(network, SeparableNetwork | TransferNetwork):
+        graph = {"transfer": network.transfer.tolist()} if isinstance(network, TransferNetwork) else {}
+        return (
+            common
+            | graph
+            | {
+                "kind": "transfer" if graph else "separable",
+                "curves": network.curves.as_dict(),
+                "done": network.done.tolist(),
+                "remaining": network.remaining,
+                "target_weights": network.target_weights.tolist(),
+            }
+        )
     return common | {
         "kind": "pairwise",
         "utility": network.utility.tolist(),
@@ -69,9 +75,10 @@ def network_from_dict(values: Mapping[str, Any]) -> Mixed:
         shapes = stored.pop("curves")
         curves = (EnvelopeCurves if "exposures" in shapes else LearningCurves).from_dict(names, shapes)
         return CoverageNetwork(curves, stored.pop("transfer"), stored.pop("budget"), **stored)
-    if kind == "separable":
+    if kind in ("separable", "transfer"):
         expected = ExpectedCurves.from_dict(names, stored.pop("curves"))
-        return SeparableNetwork(expected, stored.pop("done"), stored.pop("remaining"), **stored)
+        made = SeparableNetwork if kind == "separable" else TransferNetwork
+        return made(expected, stored.pop("done"), stored.pop("remaining"), **stored)
     if kind == "pairwise":
         return TaskNetwork(stored.pop("utility"), stored.pop("similarity"), names, **stored)
     raise ValueError(f"unknown kind of network {kind!r}")

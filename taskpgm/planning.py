@@ -15,13 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from taskpgm.checks import Bound, checked_bound
+from taskpgm.checks import Bound, Transfer, checked_bound
 from taskpgm.constraints import Constraint
 from taskpgm.expected_curves import ExpectedCurves
+from taskpgm.expected_energy import DEFAULT_TAU, checked_done, checked_remaining
 from taskpgm.inference import EnvelopeProgram, best_method, solve
 from taskpgm.learning_curves import LearningCurves
 from taskpgm.mixture import Mixture, Unit
-from taskpgm.separable import DEFAULT_TAU, SeparableNetwork, checked_done, checked_remaining
+from taskpgm.separable import SeparableNetwork
+from taskpgm.transfer_network import TransferNetwork
 from taskpgm.types import FloatArray, InputError
 
 
@@ -38,6 +40,7 @@ def plan_mixture(
     sizes: Mapping[str, float] | None = None,
     epochs: float | None = None,
     constraints: tuple[Constraint, ...] = (),
+    transfer: Transfer | None = None,
     unit: Unit = "tokens",
     deadline: float | None = None,
     seed: int = 0,
@@ -46,13 +49,15 @@ def plan_mixture(
     """The shares of what is left that make the expected losses at the end of the run least, with their certificate.
 
     Args:
-        curves: the expected curve of every task, with exposures in the unit of the budget.
+        curves: the expected curve of every task, with exposures in the unit of the budget; with `transfer`, over what
+            counts as each task's own.
         done: (n,) what has been trained on of each task.
         remaining: what is left of the budget.
         target_weights, prior, lower, upper, constraints: as in `SeparableNetwork`, of what is left.
         tau: the pull to the prior; 0.03 times the share of the budget that is left, where not given.
         sizes, epochs: by task, one epoch in the unit of the budget, and how many of them the whole run may take: what
             was consumed counts. Tasks without a size are not capped.
+        transfer: (n, n) what an example of one task counts as one of another, or by names, as in `TransferNetwork`.
         unit: what the budget counts.
         deadline, seed: as in `solve`.
         details: evidence to keep in the file, plain JSON values by name.
@@ -63,11 +68,12 @@ def plan_mixture(
         there with its spread.
 
     Raises:
-        InputError: as `SeparableNetwork`; epochs that leave less than the remaining budget; no mixture found.
+        InputError: as `SeparableNetwork` and `TransferNetwork`; epochs that leave less than the remaining budget; no
+            mixture found.
     """
     left, had = checked_remaining(remaining), checked_done(done, curves.names)
     total = float(had.sum()) + left
-    network = SeparableNetwork(
+    alone = SeparableNetwork(
         curves,
         had,
         left,
@@ -78,6 +84,7 @@ def plan_mixture(
         upper=_capped(upper, curves.names, had, left, sizes, epochs),
         constraints=constraints,
     )
+    network = alone if transfer is None else TransferNetwork.of(alone, transfer)
     solution = solve(network, best_method(network).method, deadline=deadline, seed=seed)
     if solution.point is None:  # groups whose bounds no whole quanta keep together
         solution = solve(network, EnvelopeProgram(), deadline=deadline, seed=seed)
@@ -118,7 +125,7 @@ def _capped(
     return bound
 
 
-def _told(network: SeparableNetwork, point: FloatArray) -> dict[str, Any]:
+def _told(network: SeparableNetwork | TransferNetwork, point: FloatArray) -> dict[str, Any]:
     """What the plan expects, as plain JSON values."""
     at = network.exposures(point)
     columns = (network.done, at, network.losses(point), network.curves.spread(at))

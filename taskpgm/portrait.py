@@ -18,12 +18,12 @@ from taskpgm.choice import Path as Trail
 from taskpgm.coverage import CoverageNetwork
 from taskpgm.energy_shares import Explained, energy_shares
 from taskpgm.exact_path import trade_off
+from taskpgm.expected_energy import ExpectedEnergy
 from taskpgm.forecasting import Forecast, forecast
 from taskpgm.inference.critical_line import walk_refusal
 from taskpgm.mixture import Mixture
 from taskpgm.network import TaskNetwork
 from taskpgm.sampled_path import sampled_path
-from taskpgm.separable import SeparableNetwork
 from taskpgm.shadow_prices import prices
 from taskpgm.types import FloatArray, InputError, IntArray, Status, readonly
 
@@ -39,7 +39,7 @@ class Portrait:
     mixture: Mixture
 
     def __post_init__(self) -> None:
-        if isinstance(self.mixture.network, SeparableNetwork):
+        if isinstance(self.mixture.network, ExpectedEnergy):
             raise InputError(
                 "a plan for what is left of a run has no page: it rests on training losses, not on experts."
             )
@@ -67,7 +67,7 @@ class Portrait:
     def network(self) -> Explained:
         """The energy's network: of pairs, or of learning curves."""
         network = self.mixture.network
-        assert not isinstance(network, SeparableNetwork)
+        assert not isinstance(network, ExpectedEnergy)
         return network
 
     @property

@@ -14,6 +14,7 @@ from taskpgm.judge import Problem
 from taskpgm.network import TaskNetwork
 from taskpgm.pairwise import PairwiseNetwork
 from taskpgm.separable import SeparableNetwork
+from taskpgm.transfer_network import TransferNetwork
 from taskpgm.types import InputError
 
 MODEL_SUFFIXES = (".uai", ".wcsp", ".cfn", ".fg")
@@ -39,6 +40,8 @@ def load_model(path: Path) -> TaskNetwork | PairwiseNetwork:
         return mixture.network.expand(list(mixture.weights.values()))
     if isinstance(mixture.network, SeparableNetwork):
         raise InputError(f"{path}: its tasks share nothing but the budget, which dynamic programming solves exactly.")
+    if isinstance(mixture.network, TransferNetwork):
+        raise InputError(f"{path}: its tasks meet in what they learn, not in pairs: no discrete method takes that.")
     return mixture.network
 
 

@@ -18,6 +18,7 @@ from taskpgm.expected_curves import ExpectedCurves
 from taskpgm.loss_noise import LEAST_NOISE
 from taskpgm.mixture_ledger import Window
 from taskpgm.training_curves import bin_losses, fit_training_curves
+from taskpgm.transfer_network import counted
 from taskpgm.types import FloatArray
 
 
@@ -25,34 +26,46 @@ from taskpgm.types import FloatArray
 class Evidence:
     """The windows of a run, or of a stretch of it.
 
-    examples: (T, n) trained on. losses: (T, n) mean training losses, nats per target token; 0 where none was measured.
+    examples: (T, n) trained on. exposures: (T, n) what they count as: with a transfer graph more than the examples.
+    losses: (T, n) mean training losses, nats per target token; 0 where none was measured.
     tokens: (T, n) target tokens that they are means of. held_out: (n,) losses of held-out examples at its end, NaN
     where they are not known.
     """
 
     examples: FloatArray
+    exposures: FloatArray
     losses: FloatArray
     tokens: FloatArray
     held_out: FloatArray
 
     @classmethod
-    def of(cls, windows: Sequence[Window]) -> Evidence:
-        """What windows hold. Losses that are not finite count as not measured."""
+    def of(cls, windows: Sequence[Window], transfer: FloatArray | None = None) -> Evidence:
+        """What windows hold. Losses that are not finite count as not measured.
+
+        transfer: (n, n) what an example of one task counts as one of another.
+        """
         examples = np.array([window.examples for window in windows], dtype=np.float64)
         losses = np.array([_numbers(window.loss) for window in windows])
         tokens = np.array([window.measured for window in windows], dtype=np.float64)
         known, held_out = np.isfinite(losses), windows[-1].held_out
         probed = np.full(examples.shape[1], np.nan) if held_out is None else _numbers(held_out)
-        return cls(examples, np.where(known, losses, 0.0), np.where(known, tokens, 0.0), probed)
+        exposures = examples if transfer is None else counted(examples, transfer)
+        return cls(examples, exposures, np.where(known, losses, 0.0), np.where(known, tokens, 0.0), probed)
 
     def part(self, first: int) -> Evidence:
         """The windows from `first` on."""
-        return Evidence(self.examples[first:], self.losses[first:], self.tokens[first:], self.held_out)
+        examples, exposures = self.examples[first:], self.exposures[first:]
+        return Evidence(examples, exposures, self.losses[first:], self.tokens[first:], self.held_out)
 
     @property
     def done(self) -> FloatArray:
         """(n,) examples trained on."""
         return np.asarray(self.examples.sum(axis=0))
+
+    @property
+    def exposed(self) -> FloatArray:
+        """(n,) what they count as."""
+        return np.asarray(self.exposures.sum(axis=0))
 
     @property
     def seen(self) -> FloatArray:
@@ -75,7 +88,7 @@ class Evidence:
     @cached_property
     def bins(self) -> tuple[FloatArray, FloatArray, FloatArray]:
         """(n, B) exposures, mean losses and tokens, as `bin_losses` gives them."""
-        return bin_losses(self.examples, self.losses, self.tokens)
+        return bin_losses(self.exposures, self.losses, self.tokens)
 
     def mean(self) -> FloatArray:
         """(n,) mean losses of all of it, 0 where nothing was measured."""

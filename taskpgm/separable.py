@@ -17,29 +17,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from taskpgm.checks import Bound, array, checked_names, checked_prior, checked_scalar, checked_targets
+from taskpgm.checks import Bound
 from taskpgm.constraints import Constraint
-from taskpgm.energy import MixtureEnergy, relative_entropy
+from taskpgm.energy import relative_entropy
 from taskpgm.expected_curves import ExpectedCurves
+from taskpgm.expected_energy import DEFAULT_TAU, ENERGY_FIELDS, FEASIBLE_FIELDS, ExpectedEnergy, checked_fields
 from taskpgm.feasible import FeasibleSet
 from taskpgm.learning_curves import LearningCurves
 from taskpgm.pairwise import PairwiseNetwork
-from taskpgm.types import FloatArray, InputError, IntArray, readonly
+from taskpgm.types import FloatArray, InputError, IntArray
 
-ENERGY_FIELDS = ("curves", "done", "remaining", "target_weights", "tau", "prior")
-FEASIBLE_FIELDS = ("lower", "upper", "constraints")
-DEFAULT_TAU = 0.03
 LEVEL_TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True, eq=False, init=False)
-class SeparableNetwork(MixtureEnergy):
+class SeparableNetwork(ExpectedEnergy):
     """Expected losses over the mixtures for what is left of a budget, with a pull towards a prior mixture.
 
     Args:
@@ -76,16 +73,17 @@ class SeparableNetwork(MixtureEnergy):
         upper: Bound = 1.0,
         constraints: tuple[Constraint, ...] = (),
     ) -> None:
-        names = checked_names(curves.names, len(curves))
-        fields = {
-            "curves": ExpectedCurves.of(curves) if isinstance(curves, LearningCurves) else curves,
-            "done": checked_done(done, names),
-            "remaining": checked_remaining(remaining),
-            "target_weights": checked_targets(target_weights, names),
-            "tau": checked_scalar(tau, "tau", 0.0),
-            "prior": checked_prior(prior, len(names)),
-            "feasible": FeasibleSet(names, lower, upper, constraints),
-        }
+        fields = checked_fields(
+            curves,
+            done,
+            remaining,
+            target_weights=target_weights,
+            tau=tau,
+            prior=prior,
+            lower=lower,
+            upper=upper,
+            constraints=constraints,
+        )
         for field, value in fields.items():
             object.__setattr__(self, field, value)
 
@@ -96,36 +94,13 @@ class SeparableNetwork(MixtureEnergy):
 
     def exposures(self, mixture: ArrayLike) -> FloatArray:
         """(..., n) exposure of each task at the end of the run, from (..., n) mixtures of what is left."""
-        return np.asarray(self.done + self.remaining * np.asarray(mixture, dtype=np.float64))
-
-    def losses(self, mixture: ArrayLike) -> FloatArray:
-        """(n,) the expected loss of every task at the end of the run, nats per target token."""
-        return self.curves.mean(self.exposures(mixture))
+        return self.exposures_of(mixture)
 
     def terms(self, weights: ArrayLike) -> FloatArray:
         """(m, n) what each task adds to the energy at (m, n) weights of its own, whatever the others have."""
-        from taskpgm.curve_kernels import means
-
         p = np.asarray(weights, dtype=np.float64)
-        terms = self.target_weights * means(self.exposures(p), *self._arrays)
+        terms = self.loss_terms(p)
         return np.asarray(terms + self.tau * relative_entropy(p, self.prior) if self.tau > 0.0 else terms)
-
-    def lines(self, points: ArrayLike) -> tuple[FloatArray, FloatArray]:
-        """Ends, both (G, n), of lines below v_j loss_j between (G + 1, n) rising weights (see `taskpgm.envelopes`)."""
-        from taskpgm.curve_kernels import lines
-
-        left, right = lines(self.exposures(points), *self._arrays)
-        return self.target_weights * left, self.target_weights * right
-
-    @cached_property
-    def _arrays(self) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]:
-        from taskpgm.curve_kernels import curve_arrays
-
-        return curve_arrays(self.curves)
-
-    def smooth(self, p: FloatArray) -> float:
-        """sum_j v_j loss_j."""
-        return float(self.target_weights @ self.losses(np.maximum(p, 0.0)))
 
     def smooth_gradient(self, p: FloatArray) -> FloatArray:
         """(n,) R v_j slope_j."""
@@ -136,16 +111,6 @@ class SeparableNetwork(MixtureEnergy):
         """(n, n) diagonal: R^2 v_j bend_j, which may be negative."""
         bends = self.curves.bends(self.exposures(np.maximum(p, 0.0)))
         return np.diag(self.remaining**2 * self.target_weights * bends)
-
-    @property
-    def concavity(self) -> float:
-        """0 where every curve is an average of power laws; elsewhere nothing is claimed."""
-        return 0.0 if bool(self.curves.convex.all()) else float("inf")
-
-    @property
-    def scale(self) -> float:
-        """1, or the mean loss without any training where that is larger."""
-        return max(1.0, float(self.target_weights @ self.curves.mean(np.zeros(len(self)))))
 
     def levels(self, quanta: int) -> PairwiseNetwork:
         """The network on p = x / quanta, with the budget sum x = quanta: nodes without edges.
@@ -175,34 +140,3 @@ class SeparableNetwork(MixtureEnergy):
         weights = np.broadcast_to(origin, (len(self),))[:, None] + step * x
         inside = np.clip(weights, self.lower[:, None], self.upper[:, None])
         return np.where(x <= high[:, None], self.terms(inside.T).T, np.inf)
-
-    @cached_property
-    def rounding(self) -> float:
-        """What float64 may have added to or taken from an energy or a bound: far less than this.
-
-        Every shape is a sum of positive numbers times powers in (0, 1], each right to a few dozen units in the last
-        place; a thousandfold is allowed for.
-        """
-        largest = float(self.target_weights @ (self.curves.weights * (self.curves.floors + self.curves.drops)).sum(1))
-        return 1e-12 * (largest + self.tau * (1.0 + float(np.abs(np.log(self.prior)).max())))
-
-
-def checked_done(done: ArrayLike, names: tuple[str, ...]) -> FloatArray:
-    """(n,) exposures so far; one number stands for all."""
-    values = np.asarray(done, dtype=np.float64)
-    if values.shape not in ((), (len(names),)):
-        raise InputError(f"done: shape {values.shape}; expected one number a task, {len(names)} in all.")
-    values = array(np.broadcast_to(values, len(names)), "done", ndim=1)
-    bad = ~(np.isfinite(values) & (values >= 0.0))
-    if bad.any():
-        task = int(bad.argmax())
-        raise InputError(f"done: task {names[task]!r} has had {values[task]}; expected a number, 0 or more.")
-    return readonly(values, np.float64)
-
-
-def checked_remaining(remaining: float) -> float:
-    """What is left of a budget: a positive number."""
-    number = checked_scalar(remaining, "remaining budget", 0.0)
-    if number <= 0.0:
-        raise InputError(f"remaining budget = {number:g}: nothing is left to share out; expected a positive number.")
-    return number

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from taskpgm.coverage import CoverageNetwork
     from taskpgm.mixture import Mixture
     from taskpgm.network import TaskNetwork
+    from taskpgm.types import FloatArray
 
 MOST_PRICES = 5
 MOST_FINDINGS = 4
@@ -101,24 +102,38 @@ def _columns(mixture: Mixture) -> tuple[tuple[str, ...], str, list[tuple[str, ..
     from taskpgm.forecasting import forecast
     from taskpgm.mixture import most_alike
     from taskpgm.separable import SeparableNetwork
+    from taskpgm.transfer_network import TransferNetwork
 
     network = mixture.network
-    if isinstance(network, SeparableNetwork):
+    if isinstance(network, SeparableNetwork | TransferNetwork):
         point = [mixture.weights[name] for name in network.names]
         spread = network.curves.spread(network.exposures(point))
-        columns = zip(network.done, network.losses(point), spread, strict=True)
-        return ("so far", "expected", "+-"), "", [(f"{e:.4g}", f"{loss:.2f}", f"{s:.2f}", "") for e, loss, s in columns]
+        helped = isinstance(network, TransferNetwork)
+        helpers = (
+            _helpers(network.names, network.transfer) if isinstance(network, TransferNetwork) else [""] * len(point)
+        )
+        columns = zip(network.done, network.losses(point), spread, helpers, strict=True)
+        cells: list[tuple[str, ...]] = [
+            (f"{e:.4g}", f"{loss:.2f}", f"{s:.2f}", helper) for e, loss, s, helper in columns
+        ]
+        return ("so far", "expected", "+-"), "learns from" if helped else "", cells
     if not isinstance(network, CoverageNetwork):
         rows = zip(network.utility, most_alike(network.names, network.similarity), strict=True)
         return ("utility",), "most alike", [(f"{u:.3f}", f"{other} ({alike:.2f})") for u, (other, alike) in rows]
     told = forecast(network, list(mixture.weights.values()))
-    helpers = most_alike(network.names, network.transfer.T)
-    lines = zip(told.start, told.losses, told.interval, helpers, strict=True)
-    cells: list[tuple[str, ...]] = [
-        (f"{start:.2f}", f"{loss:.2f}", f"{low:.2f} to {high:.2f}", f"{other} ({worth:.2f})" if worth >= 0.005 else "")
-        for start, loss, (low, high), (other, worth) in lines
+    lines = zip(told.start, told.losses, told.interval, _helpers(network.names, network.transfer), strict=True)
+    cells = [
+        (f"{start:.2f}", f"{loss:.2f}", f"{low:.2f} to {high:.2f}", helper)
+        for start, loss, (low, high), helper in lines
     ]
     return ("left out", "forecast", "95 %"), "learns from", cells
+
+
+def _helpers(names: Sequence[str], transfer: FloatArray) -> list[str]:
+    """For each task the other one whose examples teach it most, and what one is worth; nothing where none does."""
+    from taskpgm.mixture import most_alike
+
+    return [f"{other} ({worth:.2f})" if worth >= 0.005 else "" for other, worth in most_alike(names, transfer.T)]
 
 
 def _interval(uncertainty: Mapping[str, Any], name: str) -> str:
@@ -143,16 +158,19 @@ def energy_lines(mixture: Mixture) -> Iterator[str]:
     """What `print_energy` says."""
     from taskpgm.coverage import CoverageNetwork
     from taskpgm.diverged import said
-    from taskpgm.separable import SeparableNetwork
+    from taskpgm.network import TaskNetwork
+    from taskpgm.transfer_network import TransferNetwork
 
     network = mixture.network
     if excluded := mixture.details.get("excluded"):
         yield f"Beware: {said(excluded)}"
     if isinstance(network, CoverageNetwork):
         yield from _coverage_lines(mixture, network)
-    elif isinstance(network, SeparableNetwork):
+    elif not isinstance(network, TaskNetwork):
         pull = f", with a pull of {network.tau:.3g} to the prior" if network.tau > 0.0 else ""
         yield f"Energy: the mean loss expected after what is left of the budget, {network.remaining:.6g}{pull}."
+        if isinstance(network, TransferNetwork):
+            yield "Tasks teach each other, by a transfer graph: expected losses depend on what they get together."
     else:
         yield from _pairwise_lines(mixture, network)
     yield from _forecast_lines(mixture)
@@ -163,6 +181,11 @@ def energy_lines(mixture: Mixture) -> Iterator[str]:
     yield from _constraint_lines(mixture.details.get("constraints"), mixture.energy)
     if mixture.status == "optimal":
         yield f"Certified: no feasible mixture has an energy lower by more than {mixture.gap:.2g}."
+    elif isinstance(network, TransferNetwork) and mixture.status in ("bound", "timeout"):
+        yield (
+            f"NOT certified ({mixture.status}): the best of many descents; the envelope bound leaves a gap of"
+            f" {mixture.gap:.2g}."
+        )
     else:
         yield f"NOT certified ({mixture.status}): the gap is {mixture.gap:.2g}."
 

@@ -19,6 +19,7 @@ from taskpgm.levels import LevelsNetwork
 from taskpgm.network import TaskNetwork
 from taskpgm.pairwise import PairwiseNetwork
 from taskpgm.separable import SeparableNetwork
+from taskpgm.transfer_network import TransferNetwork
 from taskpgm.types import FloatArray
 
 
@@ -172,11 +173,14 @@ def least_coverage_energy(network: CoverageNetwork) -> float:
     return min(at(low), at(high), at(0.5 * (a + b)))
 
 
-def separable_energy_by_loops(network: SeparableNetwork, mixture: Sequence[float]) -> float:
-    """The separable energy as written in its module, in plain Python."""
+def expected_energy_by_loops(network: SeparableNetwork | TransferNetwork, mixture: Sequence[float]) -> float:
+    """Expected losses as written in their modules, with or without a graph, in plain Python."""
     curves, total = network.curves, 0.0
     for j, p in enumerate(map(float, mixture)):
-        exposure = float(network.done[j]) + float(network.remaining) * p
+        share = p
+        if isinstance(network, TransferNetwork):
+            share = sum(float(network.transfer[i, j]) * float(other) for i, other in enumerate(mixture))
+        exposure = float(network.done[j]) + float(network.remaining) * share
         for k in range(curves.weights.shape[1]):
             raised = (exposure / float(curves.scales[j, k])) ** float(curves.steepness[j, k])
             fall = (1.0 + raised) ** -float(curves.powers[j, k])
@@ -187,14 +191,14 @@ def separable_energy_by_loops(network: SeparableNetwork, mixture: Sequence[float
     return total
 
 
-def least_separable_energy(network: SeparableNetwork) -> float:
+def least_expected_energy(network: SeparableNetwork | TransferNetwork) -> float:
     """The least energy of two tasks: a fine scan of the first weight, then golden section around its best points."""
     assert len(network) == 2
     low = max(float(network.lower[0]), 1.0 - float(network.upper[1]))
     high = min(float(network.upper[0]), 1.0 - float(network.lower[1]))
 
     def at(share: float) -> float:
-        return separable_energy_by_loops(network, [share, 1.0 - share])
+        return expected_energy_by_loops(network, [share, 1.0 - share])
 
     shares = [low + (high - low) * k / 4_000 for k in range(4_001)]
     golden, best = 0.5 * (math.sqrt(5.0) - 1.0), math.inf

@@ -36,6 +36,7 @@ def simulate(
     seed: int = 0,
     change: Callable[[int, FloatArray], FloatArray] | None = None,
     held_out: bool = False,
+    transfer: FloatArray | None = None,
 ) -> Simulated:
     """Draw, lose and decide as the callback of a trainer does.
 
@@ -43,8 +44,9 @@ def simulate(
         truth: the curves, by examples. sizes: (n,) examples of each task.
         change: given a step and (n,) losses, what they are instead; NaN is not measured.
         held_out: whether the true losses are told too, at every mark.
+        transfer: (n, n) what examples truly count as, whatever the rule believes.
     """
-    rng = np.random.default_rng(seed)
+    rng, graph = np.random.default_rng(seed), np.eye(len(rule.names)) if transfer is None else transfer
     order = list(rule.names)
     drawing = Drawing(dict(zip(order, map(int, sizes), strict=True)), rule.start, seed)
     place = np.array([order.index(name) for name in drawing.names])  # drawings sort their names
@@ -52,14 +54,14 @@ def simulate(
     decisions = []
     for step in range(1, rule.steps + 1):
         seen = np.bincount(place[drawing.draw_tasks(batch)], minlength=len(order)).astype(float)
-        losses = truth.mean(sums[:, 0] + 0.5 * seen)
+        losses = truth.mean((sums[:, 0] + 0.5 * seen) @ graph)
         noisy = losses * (1.0 + 0.3 * rng.standard_normal(len(order)) / np.sqrt(np.maximum(seen, 1.0) * TARGETS))
         noisy = noisy if change is None else change(step, noisy)
         measured = np.where((step - 1) % rule.losses_every == 0, seen * TARGETS, 0.0) * np.isfinite(noisy)
         sums = sums + np.column_stack([seen, seen * 30.0, seen * TARGETS, measured, measured * np.nan_to_num(noisy)])
         ledger.set_totals(sums)
         if step % rule.every == 0:
-            probed = truth.mean(sums[:, 0]).tolist() if held_out and step // rule.every in rule.marks else None
+            probed = truth.mean(sums[:, 0] @ graph).tolist() if held_out and step // rule.every in rule.marks else None
             ledger.close_window(step, drawing.shares, probed)
             decision = rule(ledger.windows)
             if decision is not None:

@@ -21,6 +21,7 @@ from taskpgm.mixture import UNITS, Mixture
 from taskpgm.network import TaskNetwork
 from taskpgm.pairwise import PairwiseNetwork
 from taskpgm.separable import SeparableNetwork
+from taskpgm.transfer_network import TransferNetwork
 from taskpgm.types import FloatArray, IntArray, TaskSize
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -362,6 +363,36 @@ def separables(
         tau=draw(st.sampled_from(taus)),
         bounds=draw(st.sampled_from(bounds)),
         names=draw(st.sampled_from([(), ODD_NAMES[:n]])),
+    )
+
+
+def random_transfer(
+    n: int, seed: int, *, tau: float = 0.03, bounds: str = "none", names: Sequence[str] = (), late: bool = False
+) -> TransferNetwork:
+    """The same with a sparse graph; late curves bend downwards at first, and leave the envelopes a gap."""
+    rng = np.random.default_rng(seed + 2)
+    alone = random_separable(n, seed, tau=tau, bounds=bounds, names=names)
+    graph = rng.random((n, n)) * (rng.random((n, n)) < 0.4)
+    np.fill_diagonal(graph, 1.0)
+    if late:
+        scales = rng.uniform(30.0, 150.0, (n, 1))
+        curves = ExpectedCurves(alone.names, 1.0, 0.1, rng.uniform(1.0, 3.0, (n, 1)), scales, 3.0, 1.0)
+        alone = alone.changed(curves=curves, done=0.3 * alone.done, remaining=40.0 * n)
+    return TransferNetwork.of(alone, graph)
+
+
+@st.composite
+def transfers(
+    draw: st.DrawFn, *, max_tasks: int = 4, taus: Sequence[float] = (0.03, 0.0, 1.0), bounds: Sequence[str] = BOUNDS
+) -> TransferNetwork:
+    n = draw(st.integers(2, max_tasks))
+    return random_transfer(
+        n,
+        draw(SEEDS),
+        tau=draw(st.sampled_from(taus)),
+        bounds=draw(st.sampled_from(bounds)),
+        names=draw(st.sampled_from([(), ODD_NAMES[:n]])),
+        late=draw(st.booleans()),
     )
 
 

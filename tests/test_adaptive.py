@@ -195,6 +195,24 @@ def test_torch_data_sets_may_be_held_out_too(model: Path, tmp_path: Path, whole:
     assert told[0] == pytest.approx(whole.mix.decisions[0].mixture.details["decision"]["evidence"]["held_out"])
 
 
+def test_a_run_with_a_transfer_graph_goes_on_to_the_same_bytes(model: Path, tmp_path: Path) -> None:
+    """Rows and columns are in the order of the data, which is not that of the sorted names."""
+    names = list(all_data())
+    graph = np.eye(3)
+    graph[0, 2], graph[1, 0] = 0.5, 0.25
+    given = {"transfer": graph}
+    whole = adapt(model, tmp_path / "whole", mixture=given)
+    adapt(model, tmp_path / "again", stop=9, mixture=given)
+    again = adapt(model, tmp_path / "again", resume=True, mixture=given)
+    assert again.files == whole.files
+    network = whole.mix.decisions[-1].mixture.network
+    assert isinstance(network, tp.TransferNetwork)
+    place = [network.names.index(name) for name in names]
+    np.testing.assert_array_equal(network.transfer[np.ix_(place, place)], graph)
+    by_name = {names[0]: {names[2]: 0.5}, names[1]: {names[0]: 0.25}}
+    assert adapt(model, tmp_path / "named", mixture={"transfer": by_name}).files == whole.files
+
+
 def test_a_checkpoint_of_a_run_with_other_settings_is_refused(model: Path, tmp_path: Path) -> None:
     adapt(model, tmp_path, stop=9)
     with pytest.raises(tp.InputError, match="Go on with those of its beginning"):
@@ -212,6 +230,8 @@ def test_a_checkpoint_of_a_run_with_other_settings_is_refused(model: Path, tmp_p
         ({"held_out": {name: [1] for name in SIZES}}, r"held-out data of task .* is no datasets\.Dataset"),
         ({"held_out": {name: data_of(name, 3).remove_columns("labels") for name in SIZES}}, "the same columns"),
         ({"floor": 2.0}, "floor = 2"),
+        ({"transfer": {"nobody": {"upper": 1.0}}}, "no task 'nobody'"),
+        ({"transfer": [[1.0]]}, "shape 1 x 1, but there are 3 tasks"),
         ({"losses_every": 0}, "count from 1"),
     ],
 )

@@ -16,14 +16,14 @@ from oracles import (
     coverage_energy_by_loops,
     energy_by_loops,
     energy_scale,
+    expected_energy_by_loops,
     least_coverage_energy,
     least_energy,
+    least_expected_energy,
     least_pairwise_energy,
-    least_separable_energy,
     level_energies,
     pairwise_energy_by_loops,
     pairwise_points,
-    separable_energy_by_loops,
 )
 from strategies import (
     ODD_NAMES,
@@ -34,6 +34,7 @@ from strategies import (
     random_network,
     random_pairwise,
     random_separable,
+    random_transfer,
 )
 
 from taskpgm.capacity import CapacityMixture
@@ -57,6 +58,7 @@ from taskpgm.levels import LevelsNetwork
 from taskpgm.network import TaskNetwork
 from taskpgm.pairwise import PairwiseNetwork
 from taskpgm.separable import SeparableNetwork
+from taskpgm.transfer_network import TransferNetwork
 from taskpgm.types import Solution, Status
 
 SECONDS = 20.0
@@ -115,6 +117,9 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
     "separable: bounds, no prior": lambda: random_separable(2, 23, tau=0.0, bounds="both"),
     "separable: power laws": lambda: random_separable(2, 24, tau=0.3),
     "separable: on levels": lambda: random_separable(4, 25).levels(6),
+    "transfer: late": lambda: random_transfer(2, 26, late=True, tau=0.0),
+    "transfer: bounds": lambda: random_transfer(2, 27, bounds="both", late=True),
+    "transfer: power laws": lambda: random_transfer(2, 30, tau=0.3),
     "coverage: two tasks": lambda: random_coverage(2, 19),
     "coverage: bounds, no prior": lambda: random_coverage(2, 20, tau=0.0, bounds="both"),
     "coverage: another": lambda: random_coverage(2, 21, tau=0.5),
@@ -132,8 +137,8 @@ def problem_and_oracle(name: str) -> tuple[Problem, float]:
         return problem, least_pairwise_energy(problem)
     if isinstance(problem, CoverageNetwork):
         return problem, least_coverage_energy(problem)
-    if isinstance(problem, SeparableNetwork):
-        return problem, least_separable_energy(problem)
+    if isinstance(problem, SeparableNetwork | TransferNetwork):
+        return problem, least_expected_energy(problem)
     if isinstance(problem, CapacityMixture):
         share = CAPACITIES[name]
         return problem, -information_by_hand(problem, np.array([share, 1.0 - share]))
@@ -159,8 +164,8 @@ def energy_by_hand(problem: Problem, point: Any) -> tuple[float, float]:
         return -information_by_hand(problem, point), 1.0
     if isinstance(problem, CoverageNetwork):
         return coverage_energy_by_loops(problem, point.tolist()), problem.scale
-    if isinstance(problem, SeparableNetwork):
-        return separable_energy_by_loops(problem, point.tolist()), problem.scale
+    if isinstance(problem, SeparableNetwork | TransferNetwork):
+        return expected_energy_by_loops(problem, point.tolist()), problem.scale
     network = problem if isinstance(problem, TaskNetwork) else problem.network
     mixture = point / (1.0 if isinstance(problem, TaskNetwork) else problem.quanta)
     return energy_by_loops(network, mixture.tolist()), energy_scale(network)

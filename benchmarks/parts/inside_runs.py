@@ -15,9 +15,12 @@ from numpy.typing import NDArray
 import taskpgm as tp
 from taskpgm.baselines.ado import LEAST, RECENT, scaling_law
 from taskpgm.config import MeasureSettings
+from taskpgm.experts import train_tokenised
 from taskpgm.families import family_weights
 from taskpgm.fine_tuning import fine_tune, trainable
 from taskpgm.mixture_ledger import Window
+from taskpgm.progress import silent
+from taskpgm.suite import DEMO_PROBES
 from taskpgm.tokens import make_probes
 from taskpgm.training_run import held_out
 
@@ -33,6 +36,10 @@ INSIDE = (
     "adaptive-families-default",
     "ado-online",
 )
+GRAPHS = ("adaptive-graph-12", "adaptive-families-graph-12")
+"""Adaptive mixtures that are told the transfer between tasks as experts of twelve steps show it."""
+EVERY_INSIDE = (*INSIDE, *GRAPHS)
+GRAPH_STEPS = 12
 ADO_WINDOWS = 120
 ADO_START = 0.1  # of the run on the prior, as the adaptive mixture
 
@@ -112,8 +119,18 @@ def _mixture(name: str, bench: Any, data: Mapping[str, Any]) -> tuple[Any, Calla
         settings["target_weights"] = by_family
     if name.endswith("once"):
         settings |= {"first": 0.3, "last": 0.3, "decisions": 1}
+    if name in GRAPHS:
+        settings["transfer"] = _graph(bench)
     adaptive = tp.AdaptiveMixture(data, seed=seed, **settings)
     return adaptive, adaptive.attach
+
+
+def _graph(bench: Any) -> dict[str, dict[str, float]]:
+    """What an example of one task counts as one of another, by experts of a few steps."""
+    training = bench.final.model_copy(update={"steps": GRAPH_STEPS})
+    losses = train_tokenised(bench.tokenised, bench.base, bench.folder, training, DEMO_PROBES, silent).curves()
+    rows = tp.exposure_transfer(losses).tolist()
+    return {name: dict(zip(losses.names, row, strict=True)) for name, row in zip(losses.names, rows, strict=True)}
 
 
 def _nothing(step: int) -> None:

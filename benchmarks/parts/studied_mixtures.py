@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from parts.inside_runs import INSIDE
+from parts.inside_runs import EVERY_INSIDE
 
 import taskpgm as tp
 from taskpgm.affinity import estimate_affinity
@@ -81,7 +81,7 @@ FREE = ("uniform", "proportional", "temperature-2")
 """What needs no evidence but the sizes of the data."""
 STANDARD = (*BASELINES, *COVERAGE, AGAIN)
 ABLATED = (*ABLATIONS, *PROBES)
-EVERY = (*BASELINES, *MORE_BASELINES, *COVERAGE, *ABLATED, *INSIDE, AGAIN)
+EVERY = (*BASELINES, *MORE_BASELINES, *COVERAGE, *ABLATED, *EVERY_INSIDE, AGAIN)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +102,7 @@ class Bench:
 
     def evidence(self, wanted: Sequence[str]) -> Evidence:
         """All that the wanted mixtures look at; sizes alone where that will do."""
-        if set(wanted) <= {*FREE, *INSIDE, AGAIN}:
+        if set(wanted) <= {*FREE, *EVERY_INSIDE, AGAIN}:
             sizes = [len(task.train) for task in self.tokenised]
             return Evidence(self.tasks.names, sizes, self.final.steps * self.final.batch_size)
         return gather_evidence(
@@ -134,7 +134,7 @@ def mixtures(bench: Bench, wanted: Sequence[str]) -> Iterator[tuple[str, Array |
     evidence = bench.evidence(wanted)
     told = None if evidence.curves is None else coverage_network(bench, evidence, families=False)
     for name in wanted:
-        if name in INSIDE:
+        if name in EVERY_INSIDE:
             yield name, None, None, ""
             continue
         try:

@@ -37,6 +37,7 @@ from taskpgm.inference.simplex_qp import SimplexQP
 from taskpgm.inference.swap_search import SwapSearch
 from taskpgm.inference.sweep import solve_many
 from taskpgm.inference.toulbar2 import Toulbar2
+from taskpgm.inference.transfer_descent import TransferDescent
 from taskpgm.inference.tree_reweighted import TreeReweighted, TreeReweightedMax
 
 METHODS: tuple[Method, ...] = (
@@ -44,6 +45,7 @@ METHODS: tuple[Method, ...] = (
     CoverageProgram(),
     Allocation(),
     EnvelopeProgram(),
+    TransferDescent(),
     CriticalLine(),
     PairwiseFrankWolfe(),
     MirrorDescent(),
@@ -126,6 +128,7 @@ __all__ = [
     "SumProduct",
     "SwapSearch",
     "Toulbar2",
+    "TransferDescent",
     "TreeReweighted",
     "TreeReweightedMax",
     "best_method",

@@ -1,4 +1,4 @@
-"""The convex envelopes of a separable energy as a program in cvxpy, and a descent from its answer and from others.
+"""The convex envelopes of expected losses as a program in cvxpy, and a descent from its answer and from others.
 
 The greatest convex function below each task's term, at points of a grid, is a maximum of lines; with them in the terms'
 place the problem is a linear program, and with divergences among the constraints a conic one. Its mixture is where the
@@ -17,11 +17,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from taskpgm.envelopes import lower_hull
+from taskpgm.expected_energy import ExpectedEnergy
 from taskpgm.inference.convex_program import ConvexProgram
 from taskpgm.inference.method import Answer, Deadline, Domain, Method
-from taskpgm.inference.program_parts import CONSTRAINTS, Part, Written
+from taskpgm.inference.program_parts import CONSTRAINTS, PRIOR, Part, Written
 from taskpgm.judge import FEASIBILITY_TOLERANCE, Problem
 from taskpgm.separable import SeparableNetwork
+from taskpgm.transfer_bound import reachable
+from taskpgm.transfer_network import TransferNetwork
 from taskpgm.types import FloatArray
 
 LINES = 24
@@ -31,9 +34,9 @@ LEAST_SAVING = 1e-12
 
 @dataclass(frozen=True, eq=False)
 class Box:
-    """A separable network within bounds closer than its own: what a program of envelopes is written for."""
+    """A network of expected losses within bounds closer than its own: what a program of envelopes is written for."""
 
-    network: SeparableNetwork
+    network: ExpectedEnergy
     lower: FloatArray
     upper: FloatArray
     tilt: FloatArray
@@ -49,12 +52,42 @@ class Box:
     def balls(self) -> Any:
         return self.network.balls
 
+    @property
+    def graph(self) -> FloatArray:
+        """(n, n) what counts as whose own."""
+        return self.network.transfer if isinstance(self.network, TransferNetwork) else np.eye(len(self))
+
+    @property
+    def tau(self) -> float:
+        """Of the prior's term where it is none of the tasks' own."""
+        return self.network.tau if isinstance(self.network, TransferNetwork) else 0.0
+
+    @property
+    def prior(self) -> FloatArray:
+        """(n,)."""
+        return self.network.prior
+
+    def terms(self, points: FloatArray) -> FloatArray:
+        """(m, n) what each task adds to the energy at (m, n) shares of its own."""
+        return (
+            self.network.terms(points)
+            if isinstance(self.network, SeparableNetwork)
+            else self.network.loss_terms(points)
+        )
+
+    def ends(self) -> tuple[FloatArray, FloatArray]:
+        """(n,) the least and the largest share of its own for each task."""
+        if isinstance(self.network, TransferNetwork):
+            return reachable(self.network, self.lower, self.upper)
+        return self.lower, self.upper
+
     def lines(self) -> tuple[FloatArray, FloatArray]:
         """(n, LINES) slopes and heights at 0 of lines whose maximum is the envelope of a task's term at the grid."""
+        low, high = self.ends()
         shares = np.linspace(0.0, 1.0, LINES + 1)[None, :] ** 1.5
-        points = self.lower[:, None] + (self.upper - self.lower)[:, None] * shares
+        points = low[:, None] + (high - low)[:, None] * shares
         slopes, heights = np.zeros((len(self), LINES)), np.zeros((len(self), LINES))
-        for j, (x, y) in enumerate(zip(points, self.network.terms(points.T).T, strict=True)):
+        for j, (x, y) in enumerate(zip(points, self.terms(points.T).T, strict=True)):
             corners, values = lower_hull(x, y)
             rates = np.diff(values) / np.diff(corners) if len(corners) > 1 else np.zeros(1)
             count = len(rates)
@@ -69,15 +102,17 @@ def envelopes(p: Any, box: Box) -> Written:
 
     shape = (len(box), LINES)
     slopes, heights, tilt = cp.Parameter(shape), cp.Parameter(shape), cp.Parameter(len(box))
-    column = cp.reshape(p, (len(box), 1), order="C")
+    shares = box.graph.T @ p if isinstance(box.network, TransferNetwork) else p
+    column = cp.reshape(shares, (len(box), 1), order="C")
     value = cp.sum(cp.max(cp.multiply(slopes, column @ np.ones((1, LINES))) + heights, axis=1)) + tilt @ p
     return Written(
         value,
         [(slopes, lambda box: box.lines()[0]), (heights, lambda box: box.lines()[1]), (tilt, lambda box: box.tilt)],
+        [(box.graph, lambda box: box.graph)],
     )
 
 
-PROGRAM = (Part("the envelopes", "energy", lambda box: 1, envelopes, "they are maxima of lines"), *CONSTRAINTS)
+PROGRAM = (Part("the envelopes", "energy", lambda box: 1, envelopes, "they are maxima of lines"), PRIOR, *CONSTRAINTS)
 
 
 @dataclass(frozen=True)
@@ -92,9 +127,9 @@ class EnvelopeProgram(Method):
     exact: ClassVar[bool] = False
 
     def refuses(self, problem: Problem) -> str | None:
-        return None if isinstance(problem, SeparableNetwork) else "takes a SeparableNetwork"
+        return None if isinstance(problem, ExpectedEnergy) else "takes a SeparableNetwork or a TransferNetwork"
 
-    def run(self, problem: SeparableNetwork, deadline: Deadline, seed: int) -> Answer:
+    def run(self, problem: ExpectedEnergy, deadline: Deadline, seed: int) -> Answer:
         rng = np.random.default_rng(seed)
         whole = Box(problem, problem.lower, problem.upper, np.zeros(len(problem)))
         program = ConvexProgram(whole, PROGRAM)
@@ -128,7 +163,7 @@ class EnvelopeProgram(Method):
                 point = moved
         return point
 
-    def _better(self, network: SeparableNetwork, moved: FloatArray, point: FloatArray) -> bool:
+    def _better(self, network: ExpectedEnergy, moved: FloatArray, point: FloatArray) -> bool:
         """Whether a mixture has less energy, and breaks no more than a solver's last digits."""
         kept = network.violation(moved) <= max(0.5 * FEASIBILITY_TOLERANCE, network.violation(point))
         return kept and network.energy(moved) < network.energy(point) - LEAST_SAVING

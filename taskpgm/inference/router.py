@@ -32,12 +32,15 @@ from taskpgm.inference.method import Method
 from taskpgm.inference.mirror_descent import MirrorDescent
 from taskpgm.inference.simplex_qp import SimplexQP
 from taskpgm.inference.toulbar2 import Toulbar2
+from taskpgm.inference.transfer_descent import TransferDescent
 from taskpgm.inference.tree_reweighted import TreeReweightedMax
 from taskpgm.judge import Problem
 from taskpgm.levels import LevelsNetwork
 from taskpgm.network import TaskNetwork
 from taskpgm.pairwise import PairwiseNetwork
+from taskpgm.room import Room
 from taskpgm.separable import SeparableNetwork
+from taskpgm.transfer_network import TransferNetwork
 from taskpgm.types import InputError
 
 FEW = 100_000  # assignments: enumerated in milliseconds
@@ -65,6 +68,8 @@ def best_method(problem: Problem) -> Choice:
         return Choice(CoverageProgram(), "every learning curve is convex: a convex program, with certificate")
     if isinstance(problem, SeparableNetwork):
         return _for_separable(problem)
+    if isinstance(problem, TransferNetwork):
+        return _for_transfer(problem)
     if isinstance(problem, FactoredNetwork):
         return Choice(PairwiseFrankWolfe(), "similarities are given by features: only products with them are needed")
     if isinstance(problem, CapacityMixture):
@@ -80,6 +85,8 @@ def convex_method(network: MixtureEnergy) -> Method:
     """The convex program for a kind of energy over mixtures, and what stands in for it where none is convex."""
     if isinstance(network, SeparableNetwork):
         return _for_separable(network).method
+    if isinstance(network, TransferNetwork):
+        return _for_transfer(network).method
     return CoverageProgram() if isinstance(network, CoverageNetwork) else SimplexQP()
 
 
@@ -96,6 +103,12 @@ def _for_separable(network: SeparableNetwork) -> Choice:
     if reason is not None:
         return Choice(EnvelopeProgram(), f"{reason}; the envelopes of the curves are a convex program that takes them")
     return Choice(Allocation(), "tasks meet in the budget alone: dynamic programming, with the bound of the envelopes")
+
+
+def _for_transfer(network: TransferNetwork) -> Choice:
+    if Room.of(network.feasible) is None:
+        return Choice(EnvelopeProgram(), "constraints leave no room between them; a program of envelopes takes them")
+    return Choice(TransferDescent(), "tasks teach each other: descents from many mixtures, and a bound by envelopes")
 
 
 def _for_levels(levels: LevelsNetwork) -> Choice:
