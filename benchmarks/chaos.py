@@ -152,7 +152,7 @@ def main() -> None:
         found = chaos(arguments.faults, arguments.seed, names, place, lambda line: print(line, flush=True))
     told = record(found, arguments.seed, time.monotonic() - began)
     if arguments.to is not None:
-        write_atomic(arguments.to / "record.json", (canonical_json(told) + "\n").encode())
+        write_atomic(arguments.to / f"seed-{arguments.seed}.json", (canonical_json(told) + "\n").encode())
     print(json.dumps({key: told[key] for key in ("faults", "seconds", "by_fault")}, indent=1))
     if told["wrong"]:
         sys.exit(f"{len(found) - sum(not each.wrong for each in found)} of {len(found)} faults did harm.")

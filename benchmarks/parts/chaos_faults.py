@@ -29,6 +29,8 @@ cli.main()
 YEARS = 3.0e8  # seconds, about ten of them
 DISK = 64_000_000  # bytes of the small disk, many times what the run needs
 LONGEST = 600.0
+AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
+"""Ray's own processes: where one dies, Ray ends its whole node and the driver with it, before ours could say a word."""
 
 
 @dataclass
@@ -230,7 +232,7 @@ def _worker_of(driver: int) -> int | None:
     rows = [line.split(None, 2) for line in listed.splitlines()[1:]]
     parents = {int(pid): int(parent) for pid, parent, _ in rows}
     for pid, _, command in rows:
-        if command.startswith("ray::") and not command.startswith("ray::IDLE"):
+        if command.startswith("ray::") and not command.startswith(("ray::IDLE", *AGENTS)):
             above = int(pid)
             while above not in (driver, 0, 1):
                 above = parents.get(above, 0)
