@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -232,3 +235,17 @@ def test_a_curve_in_bfloat16_is_read_alike_from_start_to_end(
     still = TRAINING.model_copy(update={"learning_rate": 1e-30, "precision": "bfloat16", "lora": lora})
     curves = tp.train_experts(tasks, base, tmp_path, training=still, probes=tp.ProbeSettings(per_task=4)).curves()
     assert np.array_equal(curves.losses, np.broadcast_to(curves.losses[:, :1], curves.losses.shape))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="needs Linux, to tell and limit its own memory")
+def test_a_process_that_is_really_out_of_memory_goes_on(tmp_path: Path) -> None:
+    script = Path(__file__).with_name("real_memory.py")
+    arguments = [sys.executable, "-W", "ignore", str(script), str(tmp_path)]
+    done = subprocess.run(arguments, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert {line.split(":")[0] for line in found["told"]} == {"training", "reading probes"}
+    assert all("memory runs out with" in line for line in found["told"])
+    assert found["weights"] < 1e-4
+    assert found["loss"] < 1e-6
