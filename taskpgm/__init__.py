@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from taskpgm.envelope_curves import EnvelopeCurves
     from taskpgm.exact import exact_certificate
     from taskpgm.exact_path import TradeOff, trade_off
+    from taskpgm.executors.cluster import ray_cluster
     from taskpgm.expected_curves import ExpectedCurves
     from taskpgm.experts import train_experts
     from taskpgm.explanation import explain, sensitivity
@@ -102,6 +103,7 @@ _HOME = {
     ),
     "exact": ("exact_certificate",),
     "exact_path": ("TradeOff", "trade_off"),
+    "executors.cluster": ("ray_cluster",),
     "expected_curves": ("ExpectedCurves",),
     "experts": ("train_experts",),
     "exporting": ("export",),
@@ -236,6 +238,7 @@ __all__ = [
     "predictions_from_logprobs",
     "prices",
     "projected",
+    "ray_cluster",
     "read_network",
     "sensitivity",
     "shifted",

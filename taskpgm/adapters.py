@@ -44,6 +44,19 @@ def with_adapter(model: Any, lora: LoraSettings) -> Any:
         raise InputError(f"training.lora does not fit the model: {first_line(error)}") from error
 
 
+def settle_description(model: Any, path: Path) -> None:
+    """Have what is saved about a model's adapters be the same wherever they are trained.
+
+    It names the base at `path`, from where they were asked for; and modules sorted: in a set, as peft has them, their
+    order changes from process to process.
+    """
+    model.config.name_or_path = model.get_base_model().name_or_path = str(path)
+    for adapter in model.peft_config.values():
+        adapter.base_model_name_or_path = str(path)
+        if isinstance(adapter.target_modules, set):
+            adapter.target_modules = sorted(adapter.target_modules)
+
+
 def adapted(base: Any, folder: Path) -> Any:
     """A base model with the adapter in a folder, in evaluation mode."""
     from peft import PeftModel

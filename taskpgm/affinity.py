@@ -17,6 +17,7 @@ import numpy as np
 
 from taskpgm.blocks import evidence_blocks
 from taskpgm.divergences import DEFAULT_DIVERGENCE, LN2, UNKNOWN, Divergence, JensenShannon
+from taskpgm.executors import LOCAL, Executor
 from taskpgm.progress import Progress, silent
 from taskpgm.stored import context_slices
 from taskpgm.types import Affinity, Blocks, FloatArray, InputError, Predictions, readonly
@@ -72,6 +73,7 @@ def estimate_affinity(
     similarity: Similarity | None = None,
     divergence: Divergence | None = None,
     progress: Progress = silent,
+    executor: Executor = LOCAL,
 ) -> Affinity:
     """Utilities, divergences with certified intervals, similarities and gains of all tasks.
 
@@ -81,13 +83,14 @@ def estimate_affinity(
         similarity: the rule for S from J; exp(-10 J) where not given.
         divergence: the rule for J (see `taskpgm.divergences`); Jensen-Shannon where not given.
         progress: told how many contexts' divergences are done.
+        executor: where divergences are computed: here, or, if they are much work, on a cluster.
 
     Raises:
         InputError: predictions with NaN or rows that are not distributions, utilities or divergences that are not
             finite, or a linear similarity for a divergence with another largest value.
     """
     measure = DEFAULT_DIVERGENCE if divergence is None else divergence
-    blocks = evidence_blocks(predictions, measure, progress=progress)
+    blocks = evidence_blocks(predictions, measure, progress=progress, executor=executor)
     return affinity_of(blocks, predictions, measure, utility, similarity)
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from taskpgm.executors import Source
 from taskpgm.few_bits import LoadIn, check_few_bits, prepared, quantisation
 from taskpgm.halving import enough_memory, out_of_memory
 from taskpgm.storage import content_hash, file_hash, first_line, versions
@@ -90,6 +91,11 @@ def locate_description(name: str | Path, revision: str | None = None) -> Path:
     if path.is_absolute() or str(name).startswith("."):
         raise InputError(f"model {str(name)!r}: no such folder.")
     return _described(_from_hub(str(name), revision, DESCRIPTION_FILES), str(name)).path
+
+
+def base_source(base: Base) -> Source:
+    """The base as what items of work read."""
+    return Source(base.path, MODEL_FILES, shared=True)
 
 
 def load_tokenizer(base: Base) -> Any:
@@ -191,14 +197,17 @@ def torch_threads(count: int | None) -> Iterator[None]:
     import torch
 
     before = torch.get_num_threads()
-    torch.set_num_threads(_default_threads() if count is None else count)
+    torch.set_num_threads(chosen_threads(count))
     try:
         yield
     finally:
         torch.set_num_threads(before)
 
 
-def _default_threads() -> int:
+def chosen_threads(count: int | None) -> int:
+    """How many threads that is."""
+    if count is not None:
+        return count
     asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
     return int(asked) if asked.isdigit() and int(asked) > 0 else os.cpu_count() or 1
 

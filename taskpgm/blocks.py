@@ -16,7 +16,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from taskpgm.divergences import DEFAULT_DIVERGENCE, Divergence
+from taskpgm.divergences import DEFAULT_DIVERGENCE, Divergence, JensenShannon
+from taskpgm.divergences.tiles import blocks_elsewhere, worth_sending
+from taskpgm.executors import LOCAL, Executor
 from taskpgm.progress import Progress, silent
 from taskpgm.types import Blocks, FloatArray, IntArray, Predictions, readonly
 
@@ -44,6 +46,7 @@ def evidence_blocks(
     *,
     memory: float = BLOCK_MEMORY,
     progress: Progress = silent,
+    executor: Executor = LOCAL,
 ) -> Blocks:
     """The predictions' divergences by blocks of probes: a few for each task, or for each group of tasks.
 
@@ -52,9 +55,14 @@ def evidence_blocks(
         measure: the divergence.
         memory: bytes that the blocks may take; 8 blocks are kept whatever it is.
         progress: told how many contexts are done.
+        executor: where much work is done on predictions in files, for Jensen-Shannon.
     """
     cut = block_members(predictions, memory)
-    divergence = measure.blocks(predictions.log_probs, predictions.weights, cut.members, progress)
+    logs = predictions.log_probs
+    if executor.elsewhere and isinstance(measure, JensenShannon) and worth_sending(logs):
+        divergence = blocks_elsewhere(logs, predictions.weights, cut.members, executor, progress)
+    else:
+        divergence = measure.blocks(logs, predictions.weights, cut.members, progress)
     if cut.note:
         progress("divergences", len(cut.members), len(cut.members), cut.note)
     return blocks_of(predictions, cut, divergence)

@@ -18,11 +18,12 @@ import numpy as np
 
 from taskpgm.base import Base
 from taskpgm.config import MeasureSettings, TrainingSettings
+from taskpgm.executors import LOCAL, Executor
 from taskpgm.progress import Progress, silent
 from taskpgm.sampling import check_shares
 from taskpgm.storage import remove_partial
 from taskpgm.tokens import TokenTask
-from taskpgm.training_run import Outcome, TrainingRun, held_out, plan_run
+from taskpgm.training_run import Outcome, TrainingRun, do_missing, held_out, plan_run
 from taskpgm.types import FloatArray, InputError
 from taskpgm.workers import do_all
 
@@ -119,6 +120,7 @@ def evaluate(
     jobs: int = 1,
     keep_models: bool = False,
     progress: Progress = silent,
+    executor: Executor = LOCAL,
 ) -> Evaluation:
     """Train on every mixture with every seed and budget; runs that are on disk are not done again.
 
@@ -132,9 +134,10 @@ def evaluate(
         budgets: numbers of steps; those of `training` where empty.
         at_budget: further mixtures, whose shares depend on the budget: by number of steps, then by name.
         measure: on which held-out examples.
-        jobs: how many runs go on at a time, each in a process of its own with one thread (or training.threads).
+        jobs: how many runs go on at a time here, each in a process of its own with one thread (or training.threads).
         keep_models: keep the trained weights too.
         progress: receives (stage, steps done, steps in all, text).
+        executor: a cluster that does the runs in place of this machine.
 
     Raises:
         InputError: a mixture that does not name exactly the tasks or cannot be one, or a task without held-out data.
@@ -144,7 +147,7 @@ def evaluate(
     _check(bench, seeds, jobs)
     named = _names(mixtures, further)
     runs = [Run(name, steps, seed) for steps in budgets for seed in seeds for name in named]
-    failed = _do_missing(bench, runs, jobs, progress)
+    failed = _do_missing(bench, runs, jobs, progress, executor)
     outcomes = {run: outcome for run in runs if (outcome := bench.planned(run).found()) is not None}
     names = tuple(task.name for task in tasks)
     return Evaluation(names, mixtures, further, budgets, tuple(seeds), training.batch_size, outcomes, failed)
@@ -160,7 +163,9 @@ def _shares(
     return mixtures[name] if name in mixtures else at_budget[steps][name]
 
 
-def _do_missing(bench: _Bench, runs: Sequence[Run], jobs: int, progress: Progress) -> dict[Run, str]:
+def _do_missing(
+    bench: _Bench, runs: Sequence[Run], jobs: int, progress: Progress, executor: Executor
+) -> dict[Run, str]:
     """Train what is not on disk; why runs failed. Mixtures that come to the same counts are one run."""
     missing: dict[str, list[Run]] = {}
     for run in runs:
@@ -172,8 +177,23 @@ def _do_missing(bench: _Bench, runs: Sequence[Run], jobs: int, progress: Progres
     remove_partial(bench.out)
     todo = [same[0] for same in missing.values()]
     tally = _Tally([run.steps for run in todo], progress)
-    why = do_all(_train, bench, todo, workers=jobs, report=tally.step, ended=tally.end)
+    if executor.elsewhere:
+        why = _do_elsewhere([bench.planned(run) for run in todo], tally, executor)
+    else:
+        why = do_all(_train, bench, todo, workers=jobs, report=tally.step, ended=tally.end)
     return {run: why[i] for i, same in enumerate(missing.values()) if i in why for run in same}
+
+
+def _do_elsewhere(runs: Sequence[TrainingRun], tally: _Tally, executor: Executor) -> dict[int, str]:
+    """Why runs failed, by index."""
+    why: dict[int, str] = {}
+
+    def failed(index: int, text: str) -> None:
+        why[index] = text
+        tally.end(index)
+
+    do_missing(runs, executor, lambda index, step: tally.end(index), failed)
+    return why
 
 
 def _train(bench: _Bench, run: Run, report: Callable[[int], None]) -> None:

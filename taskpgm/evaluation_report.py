@@ -40,6 +40,7 @@ from taskpgm.evaluated_mixtures import (
 from taskpgm.evaluation import Evaluation, Measured, Run, evaluate
 from taskpgm.evaluation_file import EVALUATION_FILE, FORMAT
 from taskpgm.evidence_runs import gather_evidence
+from taskpgm.executors import LOCAL, Executor
 from taskpgm.experts import tokenize_for, train_tokenised
 from taskpgm.families import family_weights
 from taskpgm.harness import check_harness, harness_scores
@@ -122,7 +123,15 @@ class Report:
         }
 
 
-def evaluate_config(config: RunConfig, out: Path, *, seeds: int, jobs: int = 1, progress: Progress = silent) -> Report:
+def evaluate_config(
+    config: RunConfig,
+    out: Path,
+    *,
+    seeds: int,
+    jobs: int = 1,
+    progress: Progress = silent,
+    executor: Executor = LOCAL,
+) -> Report:
     """Evaluate the mixtures that a configuration names; our own is computed first, or found in `out`.
 
     Args:
@@ -131,6 +140,7 @@ def evaluate_config(config: RunConfig, out: Path, *, seeds: int, jobs: int = 1, 
         seeds: how many runs on each mixture, with seeds 0, 1, ...
         jobs: how many runs go on at a time.
         progress: receives (stage, done, total, text).
+        executor: where models run: here, or on a cluster.
 
     Raises:
         InputError: whatever is wrong with the configuration, the tasks or the model.
@@ -138,9 +148,9 @@ def evaluate_config(config: RunConfig, out: Path, *, seeds: int, jobs: int = 1, 
     settings, tasks = config.evaluation, tasks_of(config)
     base = base_of(config)
     _check(settings, tasks, seeds)
-    mixture = run_on(config, tasks, base, out, progress)[0] if OURS in settings.mixtures else None
+    mixture = run_on(config, tasks, base, out, progress, executor)[0] if OURS in settings.mixtures else None
     bench = _Bench(tasks, base, mixture, config.training, config.probes, settings, out)
-    return _report(bench, seeds, jobs, progress)
+    return _report(bench, seeds, jobs, progress, executor)
 
 
 def evaluate_suite(
@@ -151,6 +161,7 @@ def evaluate_suite(
     settings: EvaluationSettings | None = None,
     jobs: int = 1,
     progress: Progress = silent,
+    executor: Executor = LOCAL,
 ) -> Report:
     """The same on an embedded suite (of seed 0), with the demo's training settings.
 
@@ -162,9 +173,10 @@ def evaluate_suite(
     settings = settings or EvaluationSettings()
     tasks = embedded_suite(name)
     _check(settings, tasks, seeds)
-    mixture = run_suite(name, out, progress=progress)[0] if OURS in settings.mixtures else None
+    mixture = run_suite(name, out, progress=progress, executor=executor)[0] if OURS in settings.mixtures else None
     base = suite_base(name, out, progress=progress)
-    return _report(_Bench(tasks, base, mixture, DEMO_TRAINING, DEMO_PROBES, settings, out), seeds, jobs, progress)
+    bench = _Bench(tasks, base, mixture, DEMO_TRAINING, DEMO_PROBES, settings, out)
+    return _report(bench, seeds, jobs, progress, executor)
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,10 +192,10 @@ class _Bench:
     out: Path
 
 
-def _report(bench: _Bench, seeds: int, jobs: int, progress: Progress) -> Report:
+def _report(bench: _Bench, seeds: int, jobs: int, progress: Progress, executor: Executor) -> Report:
     settings = bench.settings
     tokenised = tokenize_for(bench.tasks, bench.base, bench.probes)
-    evidence = _evidence(bench, tokenised, progress)
+    evidence = _evidence(bench, tokenised, progress, executor)
     fixed = [name for name in settings.mixtures if not depends_on_budget(name)]
     varying = [name for name in settings.mixtures if depends_on_budget(name)]
     found = evaluate(
@@ -199,6 +211,7 @@ def _report(bench: _Bench, seeds: int, jobs: int, progress: Progress) -> Report:
         jobs=jobs,
         keep_models=settings.harness is not None,
         progress=progress,
+        executor=executor,
     )
     compared = {steps: _compared(bench, found, steps, progress) for steps in found.budgets}
     experts = len(bench.tasks) * bench.training.steps * bench.training.batch_size
@@ -209,7 +222,9 @@ def _report(bench: _Bench, seeds: int, jobs: int, progress: Progress) -> Report:
     return report
 
 
-def _evidence(bench: _Bench, tokenised: Sequence[TokenTask], progress: Progress) -> dict[int, Evidence]:
+def _evidence(
+    bench: _Bench, tokenised: Sequence[TokenTask], progress: Progress, executor: Executor
+) -> dict[int, Evidence]:
     """What mixture rules and forecasts look at, by number of steps; sizes alone where no experts are asked for.
 
     It cares about what the comparison's average does: the target weights, or every family alike where there are none.
@@ -226,7 +241,7 @@ def _evidence(bench: _Bench, tokenised: Sequence[TokenTask], progress: Progress)
             steps: Evidence(names, sizes, steps * final.batch_size, target_weights=weights)
             for steps, final in finals.items()
         }
-    experts = train_tokenised(tokenised, bench.base, bench.out, bench.training, bench.probes, progress)
+    experts = train_tokenised(tokenised, bench.base, bench.out, bench.training, bench.probes, progress, executor)
     return {
         steps: gather_evidence(
             experts,
@@ -237,6 +252,7 @@ def _evidence(bench: _Bench, tokenised: Sequence[TokenTask], progress: Progress)
             needs=parts,
             target_weights=weights,
             progress=progress,
+            executor=executor,
         )
         for steps, final in finals.items()
     }

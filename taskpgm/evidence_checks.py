@@ -16,6 +16,7 @@ from typing import Any
 from taskpgm.affinity import Similarity
 from taskpgm.blocks import probe_counts
 from taskpgm.config import ProbeSettings
+from taskpgm.executors import LOCAL, Executor
 from taskpgm.experts import Experts
 from taskpgm.intervals import interval_effect
 from taskpgm.network import TaskNetwork
@@ -34,6 +35,7 @@ def affinity_within(
     probes: ProbeSettings,
     estimate: Callable[[Predictions], Affinity],
     progress: Progress,
+    executor: Executor = LOCAL,
 ) -> Affinity:
     """The affinity on per_task probes; with a width, on as many as it takes, or on all that the tasks have.
 
@@ -43,7 +45,7 @@ def affinity_within(
     most, per_task = max(_available(task) for task in tasks), probes.per_task
     while True:
         settings = probes.model_copy(update={"per_task": per_task})
-        affinity = estimate(predict_tokenised(experts, tasks, settings, progress))
+        affinity = estimate(predict_tokenised(experts, tasks, settings, progress, executor))
         if probes.width is None or per_task >= most:
             return affinity
         share = float(enough_probes(affinity, probes.width).widths[-1]) / probes.width

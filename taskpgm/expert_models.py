@@ -9,6 +9,7 @@ Each predicts what `Experts.load` gives, bit for bit.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from taskpgm.adapters import adapted, without_adapter
@@ -35,7 +36,11 @@ class ExpertModels:
 
     def expert(self, index: int) -> Any:
         """One expert's model."""
+        return self.at(self.experts.directories[index])
+
+    def at(self, folder: Path) -> Any:
+        """The model of the expert in a folder."""
         if self.experts.training.lora is None:
-            return self.experts.load(index)
-        self._shared = adapted(self.base(), self.experts.directories[index])
+            return self.experts.load_from(folder)
+        self._shared = adapted(self.base(), folder)
         return self._shared

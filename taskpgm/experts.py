@@ -18,6 +18,7 @@ from typing import Any
 from taskpgm.adapters import adapted
 from taskpgm.base import Base, load_base, load_model, load_model_config, load_tokenizer, locate_base, torch_threads
 from taskpgm.config import ProbeSettings, TrainingSettings
+from taskpgm.executors import LOCAL, Executor
 from taskpgm.expert_curves import expert_damage, read_curves, stored_weights_hash, unknown_probes
 from taskpgm.expert_training import still_to_do, train_missing
 from taskpgm.integrity import keep_sound
@@ -43,9 +44,13 @@ class Experts:
 
     def load(self, index: int) -> Any:
         """The expert's model, in evaluation mode."""
+        return self.load_from(self.directories[index])
+
+    def load_from(self, directory: Path) -> Any:
+        """The model of the expert in a folder."""
         if self.training.lora is None:
-            return load_model(self.directories[index], self.training.precision, device_map=self.base.device_map)
-        return adapted(load_base(self.base, self.training.precision), self.directories[index])
+            return load_model(directory, self.training.precision, device_map=self.base.device_map)
+        return adapted(load_base(self.base, self.training.precision), directory)
 
     def fingerprint(self, index: int) -> str:
         """The hash of what the expert predicts with: its weights, the base, and how adapters are applied to it."""
@@ -81,6 +86,7 @@ def train_experts(
     revision: str | None = None,
     curves: bool = True,
     progress: Progress = silent,
+    executor: Executor = LOCAL,
 ) -> Experts:
     """Train, or find on disk, one expert per task.
 
@@ -93,6 +99,7 @@ def train_experts(
         curves: whether learning curves are needed. Then a task that is new has all other experts trained once more, as
             their losses on it are seen only while they are trained; else it costs its own expert.
         progress: receives (stage, done, total, text).
+        executor: where they are trained: here, or on a cluster (`taskpgm.ray_cluster`).
 
     Raises:
         InputError: an unknown model, an example longer than the context window, or another process at work in `out`.
@@ -101,7 +108,7 @@ def train_experts(
     base = base if isinstance(base, Base) else locate_base(base, revision)
     tokenised = tokenize_for(tasks, base, probes)
     with locked(Path(out)):
-        return train_tokenised(tokenised, base, Path(out), training, probes, progress, curves=curves)
+        return train_tokenised(tokenised, base, Path(out), training, probes, progress, executor, curves=curves)
 
 
 def tokenize_for(tasks: TaskSet, base: Base, probes: ProbeSettings) -> tuple[TokenTask, ...]:
@@ -119,6 +126,7 @@ def train_tokenised(
     training: TrainingSettings,
     probes: ProbeSettings,
     progress: Progress,
+    executor: Executor = LOCAL,
     *,
     curves: bool = True,
 ) -> Experts:
@@ -131,7 +139,7 @@ def train_tokenised(
     if any(still_to_do(directory, keys, curves) for directory in directories):
         remove_partial(out)
         with torch_threads(training.threads):
-            train_missing(tasks, directories, base, own, training, probes, curves, progress)
+            train_missing(tasks, directories, base, own, training, probes, curves, progress, executor)
     return Experts(tuple(task.name for task in tasks), tuple(directories), base, out, training, tuple(keys))
 
 

@@ -94,7 +94,7 @@ def keep_sound(path: Path, damage: Callable[[Path], str | None]) -> bool:
 
     It is looked at once in a process, unless it has been written since.
     """
-    seen = (damage, path, *_looks(path))
+    seen = (damage, path, *looks(path))
     if seen in _sound:
         return True
     wrong = damage(path)
@@ -109,7 +109,7 @@ def keep_sound(path: Path, damage: Callable[[Path], str | None]) -> bool:
     return False
 
 
-def _looks(path: Path) -> list[tuple[str, int, int, int]]:
+def looks(path: Path) -> list[tuple[str, int, int, int]]:
     """What changes when somebody writes: of every file its name, time in nanoseconds, bytes and inode."""
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     stats = [(file.name, file.stat()) for file in files]

@@ -34,6 +34,7 @@ from taskpgm.config import FeasibleSettings, MixtureSettings, ModelSettings, Pro
 from taskpgm.coverage import CoverageNetwork
 from taskpgm.curves import Finding, diagnose
 from taskpgm.energy_settings import EnergySettings
+from taskpgm.executors import LOCAL, Executor
 from taskpgm.feasible import FeasibleSet
 from taskpgm.feasible_settings import Allowed, feasible_set
 from taskpgm.forecasting import forecast
@@ -65,21 +66,25 @@ NO_FORECAST = (
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "numpy", "cvxpy", "clarabel", "taskpgm")
 
 
-def run(config: RunConfig, out: Path, progress: Progress = silent) -> tuple[Mixture, bool, TaskSet]:
-    """Do what a configuration asks for, or find it done.
+def run(
+    config: RunConfig, out: Path, progress: Progress = silent, executor: Executor = LOCAL
+) -> tuple[Mixture, bool, TaskSet]:
+    """Do what a configuration asks for, or find it done; models run where the executor has them run.
 
     Returns:
         The mixture, whether anything had to be computed, and the tasks.
     """
     tasks = tasks_of(config)
-    mixture, fresh = run_on(config, tasks, base_of(config), out, progress)
+    mixture, fresh = run_on(config, tasks, base_of(config), out, progress, executor)
     return mixture, fresh, tasks
 
 
-def run_on(config: RunConfig, tasks: TaskSet, base: Base, out: Path, progress: Progress) -> tuple[Mixture, bool]:
+def run_on(
+    config: RunConfig, tasks: TaskSet, base: Base, out: Path, progress: Progress, executor: Executor = LOCAL
+) -> tuple[Mixture, bool]:
     """`run` with the configuration's tasks and base in hand."""
     settings = (config.training, config.probes, config.energy, config.feasible, config.mixture)
-    return mix(tasks, base, out, *settings, progress=progress)
+    return mix(tasks, base, out, *settings, progress=progress, executor=executor)
 
 
 def base_of(config: RunConfig) -> Base:
@@ -105,8 +110,10 @@ def run_demo(out: Path, seed: int = 0, progress: Progress = silent) -> tuple[Mix
     return run_suite("easy-redundant", out, seed, progress)
 
 
-def run_suite(name: str, out: Path, seed: int = 0, progress: Progress = silent) -> tuple[Mixture, bool, TaskSet]:
-    """The whole way on an embedded suite, base model included.
+def run_suite(
+    name: str, out: Path, seed: int = 0, progress: Progress = silent, executor: Executor = LOCAL
+) -> tuple[Mixture, bool, TaskSet]:
+    """The whole way on an embedded suite, base model included, which is trained here.
 
     Raises:
         InputError: there is no suite of this name.
@@ -117,7 +124,7 @@ def run_suite(name: str, out: Path, seed: int = 0, progress: Progress = silent) 
     base = suite_base(name, out, seed, progress)
     training = DEMO_TRAINING.model_copy(update={"seed": seed})
     others = (EnergySettings(), FeasibleSettings(), MixtureSettings())
-    mixture, fresh = mix(tasks, base, out, training, DEMO_PROBES, *others, progress=progress)
+    mixture, fresh = mix(tasks, base, out, training, DEMO_PROBES, *others, progress=progress, executor=executor)
     return mixture, fresh, tasks
 
 
@@ -147,6 +154,7 @@ def mix(
     amounts: MixtureSettings,
     *,
     progress: Progress,
+    executor: Executor = LOCAL,
 ) -> tuple[Mixture, bool]:
     """From tasks and a base model to the mixture in out/mixture.json; the flag says whether it was computed now."""
     settings = {
@@ -169,15 +177,16 @@ def mix(
     sizes = {task.name: task.size for task in tokenised}
     allowed = checked_bounds(tasks, tokenised, probes, energy, feasible, amounts)
     covering = energy.kind == "coverage"
-    experts = train_tokenised(tokenised, base, out, training, probes, progress, curves=covering)
+    experts = train_tokenised(tokenised, base, out, training, probes, progress, executor, curves=covering)
     estimate = partial(
         estimate_affinity,
         utility=utility_of(energy),
         similarity=similarity_of(energy),
         divergence=measure_of(energy),
         progress=progress,
+        executor=executor,
     )
-    affinity = affinity_within(experts, tokenised, probes, estimate, progress)
+    affinity = affinity_within(experts, tokenised, probes, estimate, progress, executor)
     losses = experts.curves() if covering or experts.have_curves else None
     families, learned = [task.family for task in tasks], None
     if losses is not None:

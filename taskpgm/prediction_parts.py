@@ -1,8 +1,7 @@
 """What a model predicts on one task's probes, kept under what it depends on: the model, the probes, the tokens kept.
 
-    base = base_parts(models, 64, vocabulary, {key: probes}, batch_size=32)
-    known = expert_parts(models, 0, 64, {key: probes}, base, batch_size=32)    # computes what is not in its folder
-    known[key]["log_probs"]                                                     # (C_t, 65) StoredTensor
+    item = expert_item(models, 0, 64, vocabulary, {key: probes}, batch_size=32)    # None: all is in its folder
+    expert_parts(experts, 0, 64)[key]["log_probs"]                                  # (C_t, 65) StoredTensor
 
 A folder belongs to one model, base, precision and number of tokens. In it, a part has the name of its probes' content;
 where a task is in a list, or what it is called, says nothing. So one task more costs every model that task's probes,
@@ -12,13 +11,15 @@ and one less costs nothing. What is computed in one go is one file.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from taskpgm.base import torch_threads
+from taskpgm.base import base_source, chosen_threads, torch_threads
+from taskpgm.executors import Item, Job, Source
 from taskpgm.expert_models import ExpertModels
 from taskpgm.experts import Experts
 from taskpgm.halving import enough_memory
@@ -28,47 +29,139 @@ from taskpgm.tensor_files import Layout, StoredTensor, stored_tensors, tensors_d
 from taskpgm.types import Probes
 
 SCHEMA = 3
+MODELS = "models"  # what models that stay in memory are kept as
 Parts: TypeAlias = Mapping[str, Mapping[str, StoredTensor]]
 """By probes' key and by name ("log_probs", "subset", "targets"), where the numbers are."""
 
 
-def base_parts(models: ExpertModels, k: int, vocabulary: int, wanted: Mapping[str, Probes], batch_size: int) -> Parts:
-    """The base's k most probable tokens of each context, ascending (none are stored of k = vocabulary), and targets."""
-    whole = k == vocabulary
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What it takes to have one model read some probes, as plain data. experts: their settings, without any of them.
+    keys: of the probes among the item's common data. k: how many of the `vocabulary` tokens of a context are kept."""
 
-    def layout(missing: Mapping[str, Probes]) -> Layout:
-        return {**({} if whole else _layout(missing, "subset", np.int32, k)), **_layout(missing, "targets", np.float32)}
+    experts: Experts
+    keys: tuple[str, ...]
+    k: int
+    vocabulary: int
+    batch_size: int
 
-    def chunks(missing: Mapping[str, Probes]) -> Iterator[NDArray[Any]]:
-        targets = []
-        for _, _, log_probs, true in _through(models.base(), missing, batch_size):
-            if not whole:
-                yield log_probs.topk(k, dim=1).indices.sort(dim=1).values.cpu().numpy().astype(np.int32)
+    @property
+    def whole(self) -> bool:
+        """Whether all tokens are kept, so that no subset is."""
+        return self.k == self.vocabulary
+
+
+def base_item(
+    models: ExpertModels, k: int, vocabulary: int, wanted: Mapping[str, Probes], batch_size: int
+) -> Item | None:
+    """Reading by the base: the k most probable tokens of each context, ascending (none are stored of k = vocabulary),
+    and targets. None where nothing is missing."""
+    reading = Reading(_settings(models.experts), (), k, vocabulary, batch_size)
+    sources = (base_source(models.experts.base),)
+    return _item("the base model", _read_base, reading, _folder(models.experts, "base", k), sources, models, wanted)
+
+
+def expert_item(
+    models: ExpertModels, index: int, k: int, vocabulary: int, wanted: Mapping[str, Probes], batch_size: int
+) -> Item | None:
+    """Reading by one expert, when the base has: log-probabilities of the base's k tokens, the pooled rest last, and of
+    the true tokens. None where nothing is missing."""
+    experts = models.experts
+    reading = Reading(_settings(experts), (), k, vocabulary, batch_size)
+    sources = [Source(experts.directories[index]), Source(_folder(experts, "base", k), shared=True)]
+    if experts.training.lora is not None:
+        sources.append(base_source(experts.base))
+    name = f"the expert of task {experts.names[index]!r}"
+    return _item(
+        name, _read_expert, reading, _folder(experts, experts.fingerprint(index), k), tuple(sources), models, wanted
+    )
+
+
+def base_parts(experts: Experts, k: int) -> Parts:
+    """What is there of the base's."""
+    return _known(_folder(experts, "base", k))
+
+
+def expert_parts(experts: Experts, index: int, k: int) -> Parts:
+    """What is there of an expert's."""
+    return _known(_folder(experts, experts.fingerprint(index), k))
+
+
+def _item(
+    name: str,
+    work: Callable[[Job], None],
+    reading: Reading,
+    folder: Path,
+    sources: tuple[Source, ...],
+    models: ExpertModels,
+    wanted: Mapping[str, Probes],
+) -> Item | None:
+    known = _known(folder)
+    missing = tuple(key for key in wanted if key not in known)
+    if not missing:
+        return None
+    remove_partial(folder)
+    path = folder / f"{content_hash(sorted(missing))}.safetensors"
+    threads = chosen_threads(reading.experts.training.threads)
+    return Item(name, work, replace(reading, keys=missing), sources, path, threads, True, {MODELS: models}, wanted)
+
+
+def _read_base(job: Job) -> None:
+    reading: Reading = job.data
+    probes = {key: job.common[key] for key in reading.keys}
+    job.report(0)
+
+    def chunks() -> Iterator[NDArray[Any]]:
+        model, targets = _models(job, job.sources[0]).base(), []
+        for _, _, log_probs, true in _through(model, probes, reading.batch_size):
+            if not reading.whole:
+                kept = log_probs.topk(reading.k, dim=1).indices.sort(dim=1).values
+                yield kept.cpu().numpy().astype(np.int32)
             targets.append(true)
         yield from targets
 
-    return _parts(models.experts, _folder(models.experts, "base", k), wanted, layout, chunks)
+    subset = {} if reading.whole else _layout(probes, "subset", np.int32, reading.k)
+    _write(job, {**subset, **_layout(probes, "targets", np.float32)}, chunks())
 
 
-def expert_parts(
-    models: ExpertModels, index: int, k: int, wanted: Mapping[str, Probes], base: Parts, batch_size: int
-) -> Parts:
-    """One expert's log-probabilities of the base's k tokens, the pooled rest last, and of the true tokens."""
+def _read_expert(job: Job) -> None:
+    reading: Reading = job.data
+    probes = {key: job.common[key] for key in reading.keys}
+    job.report(0)
+    directory, base, *more = job.sources
+    known = _known(base)
 
-    def layout(missing: Mapping[str, Probes]) -> Layout:
-        return {**_layout(missing, "log_probs", np.float32, k + 1), **_layout(missing, "targets", np.float32)}
-
-    def chunks(missing: Mapping[str, Probes]) -> Iterator[NDArray[Any]]:
-        targets = []
-        for key, contexts, log_probs, true in _through(models.expert(index), missing, batch_size):
-            subset = base[key].get("subset")
+    def chunks() -> Iterator[NDArray[Any]]:
+        model, targets = _models(job, *more).at(directory), []
+        for key, contexts, log_probs, true in _through(model, probes, reading.batch_size):
+            subset = known[key].get("subset")
             kept = None if subset is None else subset.rows(int(contexts[0]), int(contexts[-1]) + 1)
             yield _pooled(log_probs, kept)
             targets.append(true)
         yield from targets
 
-    experts = models.experts
-    return _parts(experts, _folder(experts, experts.fingerprint(index), k), wanted, layout, chunks)
+    rows = _layout(probes, "log_probs", np.float32, reading.k + 1)
+    _write(job, {**rows, **_layout(probes, "targets", np.float32)}, chunks())
+
+
+def _models(job: Job, *base: Path) -> ExpertModels:
+    """The models in this process, or new ones whose base lies here."""
+    if MODELS not in job.memory:
+        experts: Experts = job.data.experts
+        here = replace(experts.base, path=base[0]) if base else experts.base
+        job.memory[MODELS] = ExpertModels(replace(experts, base=here))
+    models: ExpertModels = job.memory[MODELS]
+    return models
+
+
+def _settings(experts: Experts) -> Experts:
+    return replace(experts, names=(), directories=(), probes=())
+
+
+def _write(job: Job, layout: Layout, chunks: Iterator[NDArray[Any]]) -> None:
+    assert job.place is not None
+    with torch_threads(job.threads), enough_memory("predictions", "a smaller probes.batch_size"):
+        write_tensors(job.place, layout, chunks)
 
 
 def folders(experts: Experts, k: int) -> list[Path]:
@@ -88,24 +181,6 @@ def _folder(experts: Experts, model: str, k: int) -> Path:
         "k": k,
     }
     return experts.out / "predictions" / content_hash(key)
-
-
-def _parts(
-    experts: Experts,
-    folder: Path,
-    wanted: Mapping[str, Probes],
-    layout: Callable[[Mapping[str, Probes]], Layout],
-    chunks: Callable[[Mapping[str, Probes]], Iterator[NDArray[Any]]],
-) -> Parts:
-    """The parts in a folder, after those of them that were missing have been computed into a file of their own."""
-    known = _known(folder)
-    missing = {key: probes for key, probes in wanted.items() if key not in known}
-    if not missing:
-        return known
-    remove_partial(folder)
-    with torch_threads(experts.training.threads), enough_memory("predictions", "a smaller probes.batch_size"):
-        write_tensors(folder / f"{content_hash(sorted(missing))}.safetensors", layout(missing), chunks(missing))
-    return _known(folder)
 
 
 def _known(folder: Path) -> Parts:

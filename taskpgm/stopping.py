@@ -59,6 +59,27 @@ def stopping_cleanly() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def signals_noted() -> Iterator[None]:
+    """Signals that come in this block are heard at its end: for a library whose code must not be left by an exception.
+
+    Where the library takes over signals, it loses them again.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    for number, handler in before.items():
+        if handler is _stop:
+            signal.signal(number, _note)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    stop_if_asked()
+
+
+@contextlib.contextmanager
 def without_interrupts() -> Iterator[None]:
     """Processes started in this block never see the SIGINT of a terminal: who started them ends them."""
     if sys.platform == "win32":
@@ -74,3 +95,7 @@ def without_interrupts() -> Iterator[None]:
 def _stop(number: int, frame: FrameType | None) -> None:
     _asked.append(number)
     raise Stopped(number)
+
+
+def _note(number: int, frame: FrameType | None) -> None:
+    _asked.append(number)

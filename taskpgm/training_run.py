@@ -18,8 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from taskpgm.base import Base, load_tokenizer, save_parts, torch_threads
+from taskpgm.adapters import settle_description
+from taskpgm.base import Base, base_source, chosen_threads, load_tokenizer, save_parts, torch_threads
 from taskpgm.config import MeasureSettings, TrainingSettings
+from taskpgm.executors import LOCAL, Executor, Item, Job
 from taskpgm.fine_tuning import as_in_training, fine_tune, load_start, looking_on, trainable
 from taskpgm.integrity import folder_damage, keep_sound, read_sealed, seal, sealed_damage, write_sums
 from taskpgm.sampling import counts_of, mixed_sequence
@@ -96,15 +98,28 @@ class TrainingRun:
             return None
         return _outcome(read_sealed(self.path), self.tasks, self.key)
 
+    def outcome(self) -> Outcome:
+        """The same of a run that has been done."""
+        found = self.found()
+        assert found is not None
+        return found
+
+    @property
+    def item(self) -> Item:
+        """The run as an item of work, which makes the model's folder, if that is asked for, and returns the record."""
+        kept = model_folder(self.out, self.key)
+        place = kept if self.keep_model and not kept.is_dir() else None
+        threads = chosen_threads(self.training.threads)
+        data, sources = replace(self, tasks=()), (base_source(self.base),)
+        return Item("a training run", _train, data, sources, place, threads, True, common=self.tasks)
+
     def do(self, on_step: Callable[[int], None]) -> None:
         """Train, and put what came out on disk."""
-        kept = model_folder(self.out, self.key)
-        with torch_threads(self.training.threads):
-            model, record = _trained(self, on_step)
-        if self.keep_model and not kept.is_dir():
-            with atomic_directory(kept) as folder:
-                save_parts(folder, model, load_tokenizer(self.base))
-                write_sums(folder)
+        [(_, record)] = LOCAL.run([self.item], lambda index, step: on_step(step))
+        self.write(record)
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Put on disk what the item returned, when the model's folder is there."""
         write_atomic(self.path, seal(record))
 
 
@@ -157,9 +172,7 @@ def train_on(
     run = plan_run(base, tasks, shares, training, seed=seed, out=out, measure=measure, keep_model=keep_model)
     if run.found() is None:
         run.do(on_step or _nothing)
-    outcome = run.found()
-    assert outcome is not None
-    return outcome
+    return run.outcome()
 
 
 def model_folder(out: Path, key: str) -> Path:
@@ -188,6 +201,46 @@ def held_out(tasks: Sequence[TokenTask], measure: MeasureSettings) -> list[Token
             )
         result.append(replace(task, eval=unseen) if measure.part == "eval" else replace(task, probe=unseen))
     return result
+
+
+def do_missing(
+    runs: Sequence[TrainingRun],
+    executor: Executor,
+    report: Callable[[int, int], None],
+    failed: Callable[[int, str], None] | None = None,
+) -> None:
+    """Have those runs done that are not on disk, on whichever machines; of equal ones the first.
+
+    report, failed: see `Executor.run`; a run that has ended reports all its steps.
+    """
+    todo = {run.key: (index, run) for index, run in reversed(list(enumerate(runs))) if run.found() is None}
+    places, missing = [index for index, _ in todo.values()], [run for _, run in todo.values()]
+
+    def tell(number: int, step: int) -> None:
+        report(places[number], step)
+
+    def give_up(number: int, why: str) -> None:
+        if failed is None:
+            raise InputError(why)
+        failed(places[number], why)
+
+    for number, record in executor.run((run.item for run in missing), tell, give_up):
+        missing[number].write(record)
+        tell(number, missing[number].training.steps)
+
+
+def _train(job: Job) -> dict[str, Any]:
+    asked: TrainingRun = job.data
+    run = replace(asked, tasks=job.common, base=replace(asked.base, path=job.sources[0]))
+    with torch_threads(job.threads):
+        model, record = _trained(run, job.report)
+    if job.place is not None:
+        if asked.training.lora is not None:
+            settle_description(model, asked.base.path)
+        with atomic_directory(job.place) as folder:
+            save_parts(folder, model, load_tokenizer(run.base))
+            write_sums(folder)
+    return record
 
 
 def _trained(run: TrainingRun, on_step: Callable[[int], None]) -> tuple[Any, dict[str, Any]]:

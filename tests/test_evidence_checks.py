@@ -36,7 +36,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
     """Probes a task for which the models are asked; three experts answer at random."""
     seen: Asked = []
 
-    def predict(experts: Any, tasks: Any, settings: ProbeSettings, progress: Any) -> Predictions:
+    def predict(experts: Any, tasks: Any, settings: ProbeSettings, *others: Any) -> Predictions:
         seen.append(settings.per_task)
         return make_predictions(1, n=3, per_task=settings.per_task)
 

@@ -102,7 +102,19 @@ def test_every_taskpgm_command_works(
     """In this process, where everything heavy is loaded already; test_cli runs the program as its own."""
     monkeypatch.chdir(workplace)
     commands = [line.split() for line in shell_commands() if line.startswith("taskpgm ")]
-    expected = ["run", "verify", "status", "clean", "plan", "plan", "report", "report", "evaluate", *["export"] * 4]
+    expected = [
+        "run",
+        "verify",
+        "status",
+        "clean",
+        "plan",
+        "plan",
+        "run",
+        "report",
+        "report",
+        "evaluate",
+        *["export"] * 4,
+    ]
     expected += ["solve", "verify", "solve", "compare", "decisions"]
     assert [command[1] for command in commands] == expected
     for command in commands:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from taskpgm.commands.options import Json, Out, Wait
+from taskpgm.commands.places import Address, Gpus, On, executor_at
 from taskpgm.types import InputError
 
 
@@ -22,7 +23,10 @@ def evaluate(
     steps: Annotated[
         list[int] | None, typer.Option(min=1, help="Steps of each run, instead of the file's; may be given again.")
     ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Runs at a time, each in a process of its own.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at a time here, each in a process of its own.")] = 1,
+    on: On = "local",
+    address: Address = None,
+    gpus: Gpus = None,
     wait: Wait = False,
     as_json: Json = False,
 ) -> None:
@@ -44,12 +48,19 @@ def evaluate(
     settings = EvaluationSettings() if file is None else file.evaluation
     if steps:
         settings = validated(EvaluationSettings, {**settings.model_dump(), "steps": steps}, "--steps")
-    with terminal_progress(quiet=as_json) as shown, run_directory(out, "evaluate", shown, wait=wait) as progress:
+    if on != "local" and jobs != 1:
+        raise InputError(f"--jobs {jobs} is for runs here; a cluster does as many at a time as it has room for.")
+    with (
+        terminal_progress(quiet=as_json) as shown,
+        run_directory(out, "evaluate", shown, wait=wait) as progress,
+        executor_at(on, address, gpus) as executor,
+    ):
+        places: dict[str, Any] = {"jobs": jobs, "progress": progress, "executor": executor}
         if file is not None:
             changed = file.model_copy(update={"evaluation": settings})
-            report = evaluate_config(changed, out, seeds=seeds, jobs=jobs, progress=progress)
+            report = evaluate_config(changed, out, seeds=seeds, **places)
         else:
-            report = evaluate_suite(str(suite), out, seeds=seeds, settings=settings, jobs=jobs, progress=progress)
+            report = evaluate_suite(str(suite), out, seeds=seeds, settings=settings, **places)
         page = write_page(out) if (out / MIXTURE_FILE).is_file() else None
     if as_json:
         print(json.dumps(report.as_dict(), ensure_ascii=False))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taskpgm.commands.options import Json, Out, Wait
+from taskpgm.commands.places import Address, Gpus, On, executor_at
 
 if TYPE_CHECKING:
     from taskpgm.mixture import Mixture
@@ -39,6 +40,9 @@ def demo(
 def run(
     config: Annotated[Path, typer.Argument(help="The run's YAML file.")],
     out: Out = Path("runs/default"),
+    on: On = "local",
+    address: Address = None,
+    gpus: Gpus = None,
     wait: Wait = False,
     as_json: Json = False,
 ) -> None:
@@ -53,8 +57,12 @@ def run(
     from taskpgm.run_directory import run_directory
 
     settings = load_config(config)
-    with terminal_progress(quiet=as_json) as progress, run_directory(out, "run", progress, wait=wait) as logged:
-        mixture, fresh, tasks = run_pipeline(settings, out, logged)
+    with (
+        terminal_progress(quiet=as_json) as progress,
+        run_directory(out, "run", progress, wait=wait) as logged,
+        executor_at(on, address, gpus) as executor,
+    ):
+        mixture, fresh, tasks = run_pipeline(settings, out, logged, executor)
         page = write_page(out)
     _finish(mixture, tasks, out, page, fresh, as_json)
 
