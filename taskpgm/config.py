@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import Field, field_validator, model_validator
 
 from taskpgm.energy_settings import EnergySettings
+from taskpgm.expert_settings import ExpertSettings
 from taskpgm.few_bits import LoadIn
 from taskpgm.settings import Settings, Share, read_yaml, suggestion, validated
 from taskpgm.types import InputError
@@ -267,6 +268,7 @@ class RunConfig(Settings):
     tasks: tuple[TaskSource, ...]
     model: ModelSettings
     splits: SplitSettings = SplitSettings()
+    experts: ExpertSettings = ExpertSettings()
     training: TrainingSettings = TrainingSettings()
     probes: ProbeSettings = ProbeSettings()
     energy: EnergySettings = EnergySettings()
@@ -283,8 +285,17 @@ class RunConfig(Settings):
         return self
 
     @model_validator(mode="after")
+    def _coverage_of_curves(self) -> RunConfig:
+        if self.energy.kind == "coverage" and not self.experts.have_curves:
+            raise ValueError(
+                f"experts.kind: {self.experts.kind} leaves no learning curves, which energy: {{kind: coverage}} is made"
+                " of; add energy: {kind: pairwise}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _few_bits_are_frozen(self) -> RunConfig:
-        if self.model.load_in is not None and self.training.lora is None:
+        if self.model.load_in is not None and self.training.lora is None and self.experts.trained:
             raise ValueError(
                 f"model.load_in: {self.model.load_in} is for a frozen base; add training: {{lora: {{rank: 16}}}}, or"
                 " leave it out"

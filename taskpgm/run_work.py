@@ -9,12 +9,13 @@ long runs the first batches stand for all.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from taskpgm.config import EvaluationSettings, MeasureSettings, MixtureSettings, TrainingSettings
+from taskpgm.config import EvaluationSettings, MeasureSettings, MixtureSettings, ProbeSettings, TrainingSettings
 from taskpgm.costs import Work, batch_work, training_work
+from taskpgm.demonstrations import Demonstrations, shown_before
 from taskpgm.fine_tuning import training_sequence
 from taskpgm.sampling import mixed_sequence
 from taskpgm.tokens import TokenExample, TokenTask, make_probes
@@ -22,6 +23,7 @@ from taskpgm.training_run import held_out
 from taskpgm.types import Probes
 
 MOST_BATCHES = 2_000
+MOST_EXPERTS = 16
 
 
 def expert_work(task: TokenTask, training: TrainingSettings) -> Work:
@@ -52,6 +54,13 @@ def reading(probes: Iterable[Probes], batch_size: int) -> Work:
             tokens, longest = sum(lengths[i] for i in members), max(lengths[i] for i in members)
             total += batch_work(tokens, len(members), longest, len(members) * len(places))
     return total
+
+
+def reading_in_context(shown: Sequence[Demonstrations], probes: Mapping[str, Probes], settings: ProbeSettings) -> Work:
+    """The same by experts that have demonstrations before every probe; some stand for all of many."""
+    counted = shown[:MOST_EXPERTS]
+    works = (reading((shown_before(own, each) for own in probes.values()), settings.batch_size) for each in counted)
+    return sum(works, Work()).times(len(shown) / len(counted))
 
 
 def measuring(tasks: Sequence[TokenTask], settings: EvaluationSettings) -> Work:
