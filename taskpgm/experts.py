@@ -25,6 +25,8 @@ from taskpgm.expert_curves import expert_damage, read_curves, stored_weights_has
 from taskpgm.expert_settings import FINE_TUNED, ExpertSettings
 from taskpgm.expert_training import still_to_do, train_missing
 from taskpgm.integrity import keep_sound
+from taskpgm.linearised import linearised_experts
+from taskpgm.multi_task import multi_task_experts
 from taskpgm.progress import Progress, silent
 from taskpgm.run_lock import locked
 from taskpgm.storage import content_hash, remove_partial, versions
@@ -45,6 +47,8 @@ class Experts:
     training: TrainingSettings
     probes: tuple[str, ...]
     settings: ExpertSettings = FINE_TUNED
+    shared: tuple[Path, ...] = ()
+    """Folders of what several of them were made from."""
 
     def load(self, index: int) -> Any:
         """The expert's model, in evaluation mode."""
@@ -166,6 +170,10 @@ def train_tokenised(
         chosen = demonstrations_of(tasks, base, training.seed, settings, tuple(own.values()))
         found = keep_demonstrations(chosen, base, out)
         return Experts(names, tuple(found), base, out, training, tuple(keys), settings)
+    if settings.shares_a_run:
+        make = multi_task_experts if settings.kind == "multi_task" else linearised_experts
+        found, point = make(tasks, base, out, training, settings, progress, executor)
+        return Experts(names, tuple(found), base, out, training, tuple(keys), settings, (point,))
     directories = [out / "experts" / _expert_key(task, base, training) for task in tasks]
     for directory in dict.fromkeys(directories):
         if directory.is_dir():

@@ -304,7 +304,7 @@ def _references(experts: Experts, probes: ProbeSettings) -> dict[str, list[str]]
     """The artefacts in the run's folder that the mixture rests on, by kind, in an order of their own."""
     from taskpgm.predictive import prediction_folders
 
-    folders = [*experts.directories, *prediction_folders(experts, probes)]
+    folders = [*experts.directories, *experts.shared, *prediction_folders(experts, probes)]
     if experts.base.path.parent == experts.out / "base":
         folders.append(experts.base.path)
     kinds = sorted({folder.parent.name for folder in folders})

@@ -155,7 +155,7 @@ def _models(job: Job, *base: Path) -> ExpertModels:
 
 
 def _settings(experts: Experts) -> Experts:
-    return replace(experts, names=(), directories=(), probes=())
+    return replace(experts, names=(), directories=(), probes=(), shared=())
 
 
 def _write(job: Job, layout: Layout, chunks: Iterator[NDArray[Any]]) -> None:

@@ -37,7 +37,15 @@ from taskpgm.costs import (
 from taskpgm.demonstrations import Demonstrations
 from taskpgm.expert_settings import FINE_TUNED, ExpertSettings
 from taskpgm.hardware import Hardware
-from taskpgm.run_work import expert_work, final_training, measuring, mixed_work, reading, reading_in_context
+from taskpgm.run_work import (
+    expert_work,
+    final_training,
+    measuring,
+    mixed_work,
+    reading,
+    reading_in_context,
+    shared_run_work,
+)
 from taskpgm.stages import Stage, joined
 from taskpgm.tokens import TokenTask, probes_by_task
 from taskpgm.types import InputError, Probes
@@ -145,16 +153,19 @@ class Costing:
         if not kind.trained:
             return Stage("experts", 0.0, 0.0, 0.0, 0.0, len(self.different) * FILES)
         shape, precision = self.shape, training.precision
-        looks = len(training.snapshot_steps()) - 1
+        looks = len(training.snapshot_steps()) - 1 if kind.have_curves else 0
         own, keys = self._probes
         work = look = Work()
-        for i in self.different:
+        if kind.shares_a_run:
+            work, look = shared_run_work(self.tasks, [self.tasks[i] for i in self.different], training, kind)
+        for i in self.different if kind.have_curves else ():
             work += expert_work(self.tasks[i], training)
             read = self._reading if graph else reading([own[keys[i]]], self.config.probes.batch_size)
             look += read.times(looks)
         kept = activation_bytes(shape, work.most_positions, work.most_outputs, precision, self.saving)
         memory = state_bytes(shape, precision, self.saving) + max(kept, passing_bytes(shape, look, precision))
-        disk = len(self.different) * expert_disk(shape, looks + 1, len(self.tasks))
+        models = len(self.different) + kind.shares_a_run  # that run leaves one as well
+        disk = models * expert_disk(shape, looks + 1, len(self.tasks))
         trained = self._stage("experts", work, training_flops(shape, work, self.saving), memory, disk, precision)
         looked = self._stage("experts", look, reading_flops(shape, look), 0.0, 0.0, precision)
         return joined(trained, looked)

@@ -16,7 +16,9 @@ import numpy as np
 from taskpgm.config import EvaluationSettings, MeasureSettings, MixtureSettings, ProbeSettings, TrainingSettings
 from taskpgm.costs import Work, batch_work, training_work
 from taskpgm.demonstrations import Demonstrations, shown_before
+from taskpgm.expert_settings import ExpertSettings
 from taskpgm.fine_tuning import training_sequence
+from taskpgm.linearised import LENGTHS, chosen_examples
 from taskpgm.sampling import mixed_sequence
 from taskpgm.tokens import TokenExample, TokenTask, make_probes
 from taskpgm.training_run import held_out
@@ -30,6 +32,22 @@ def expert_work(task: TokenTask, training: TrainingSettings) -> Work:
     """Training one task's expert."""
     counted = _counted(training)
     return _scaled(training_sequence(task.train, counted), training, counted)
+
+
+def shared_run_work(
+    tasks: Sequence[TokenTask], different: Sequence[TokenTask], training: TrainingSettings, kind: ExpertSettings
+) -> tuple[Work, Work]:
+    """(what is trained, what is read) for experts that start from one run on all tasks; `different` have one each."""
+    trained, read = mixed_work(tasks, training), Work()
+    for task in different:
+        if kind.kind == "multi_task":
+            trained += expert_work(task, kind.own_training(training))
+        else:
+            lengths = np.array([len(row.ids) for row in chosen_examples(task, kind.examples_each, training)])
+            batches = training_work(lengths, training.batch_size)
+            trained += training_work(lengths, 1) + batches  # each gradient by itself, and all of them in one
+            read += batches.times(len(LENGTHS))
+    return trained, read
 
 
 def mixed_work(tasks: Sequence[TokenTask], training: TrainingSettings) -> Work:
