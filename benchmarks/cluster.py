@@ -106,8 +106,9 @@ def measure() -> dict[str, Any]:
             found[kind] = []
             for megabytes in sizes:
                 count = 100 if megabytes < 4.0 else 20
-                items = [_item(folder, kind, int(megabytes * MEGABYTE), i) for i in range(count)]
-                found[kind].append([done(executor, items) / count for _ in range(3)])
+                size = int(megabytes * MEGABYTE)
+                tries = ([_item(folder, kind, size, i) for i in range(count)] for _ in range(3))
+                found[kind].append([done(executor, items) / count for items in tries])
     return found
 
 
@@ -171,7 +172,9 @@ def simulate(recorded: dict[str, Any], measured: dict[str, Any], replayed: dict[
         for machines in (8, 64, 512)
         for duration in (1.0, 10.0, 60.0, 600.0, 3600.0)
     ]
-    return {"costs": asdict(costs), "checks": checks, "table": table, "kinds": summary(recorded)}
+    return {"costs": asdict(costs), "checks": checks, "table": table, "kinds": summary(recorded)} | {
+        "processors": os.cpu_count()
+    }
 
 
 def summary(recorded: dict[str, Any]) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@
     python benchmarks/mixtures.py run --out runs/study --seeds 200-205 --mixtures rules
     python benchmarks/mixtures.py run --out runs/study --seeds 300-309 --mixtures inside
     python benchmarks/mixtures.py run --out runs/study --seeds 300-309 --steps 500 --mixtures uniform adaptive-families
+    python benchmarks/mixtures.py run --out runs/lora --seeds 400-409 --steps 250 --mixtures lora --model qwen2-lora
     python benchmarks/mixtures.py collect --out runs/study --mixtures confirmation --to confirmation.jsonl
     python benchmarks/mixtures.py confirmation benchmarks/results/mixtures/confirmation.jsonl
     python benchmarks/mixtures.py report benchmarks/results/mixtures/confirmation.jsonl
@@ -36,6 +37,7 @@ from numpy.typing import NDArray
 from parts.inside_report import inside
 from parts.inside_runs import INSIDE, inside_run
 from parts.studied_mixtures import ABLATED, AGAIN, CONFIRMATION, EVERY, MORE_BASELINES, STANDARD, Bench, mixtures
+from parts.studied_models import MODELS, Studied
 from parts.study_report import confirmation, gains, print_gains, print_table, report, summary
 
 from taskpgm.forecasting import Forecast
@@ -51,6 +53,15 @@ SETS = {
     "rules": ("uniform", "coverage-families", "pairwise-careful", *MORE_BASELINES),
     "ablations": ("uniform", "coverage-families", "pairwise-careful", *ABLATED),
     "inside": ("uniform", AGAIN, "proportional", "temperature-2", *INSIDE),
+    "lora": (
+        "uniform",
+        AGAIN,
+        "proportional",
+        "uniform-even",
+        "adaptive-families",
+        "adaptive-families-default",
+        "coverage-families",
+    ),
     "all": EVERY,
 }
 NULL_SEED = 10_000  # added to a seed: another order of examples, for uniform against itself
@@ -58,21 +69,22 @@ NULL_SEED = 10_000  # added to a seed: another order of examples, for uniform ag
 # ------------------------------------------------------------------------------------------------------ one suite, seed
 
 
-def study(suite_name: str, seed: int, out: Path, steps: int, wanted: Sequence[str]) -> Record:
+def study(suite_name: str, seed: int, out: Path, steps: int, wanted: Sequence[str], model: Studied) -> Record:
     """Experts, mixtures and final runs of one suite, seed and budget, as one JSON value."""
     from taskpgm.experts import tokenize_for
     from taskpgm.pipeline import suite_base
-    from taskpgm.suite import DEMO_PROBES, DEMO_TRAINING, embedded_suite
+    from taskpgm.suite import DEMO_PROBES, embedded_suite
 
     folder = out / f"{suite_name}-{seed}"
     tasks = embedded_suite(suite_name, seed)
-    base = suite_base(suite_name, folder, seed)
-    training = DEMO_TRAINING.model_copy(update={"seed": seed})
+    base = suite_base(suite_name, folder, seed, architecture=model.architecture)
+    training = model.training.model_copy(update={"seed": seed})
     tokenised = tokenize_for(tasks, base, DEMO_PROBES)
     bench = Bench(tasks, base, tokenised, training.model_copy(update={"steps": steps}), training.steps, folder)
     return {
         "suite": suite_name,
         "seed": seed,
+        "model": model.name,
         "names": list(tasks.names),
         "families": [task.family for task in tasks],
         "expert_examples": len(tasks) * training.steps * training.batch_size,
@@ -104,14 +116,14 @@ def final_run(bench: Bench, name: str, shares: Array | None, forecast: Forecast 
 def run(arguments: argparse.Namespace) -> None:
     first, _, last = arguments.seeds.partition("-")
     seeds = range(int(first), int(last or first) + 1)
-    wanted = named(arguments.mixtures)
+    wanted, model = named(arguments.mixtures), MODELS[arguments.model]
     items = [(suite, seed) for seed in seeds for suite in arguments.suites]
     todo = [item for item in items if any(missing(arguments.out, *item, k, wanted) for k in arguments.steps)]
     print(f"{len(items) - len(todo)} of {len(items)} were done before", flush=True)
     began = time.monotonic()
     with ProcessPoolExecutor(arguments.jobs, mp_context=get_context("spawn")) as pool:
         futures = {
-            pool.submit(work, *item, arguments.out, tuple(arguments.steps), tuple(wanted)): item for item in todo
+            pool.submit(work, *item, arguments.out, tuple(arguments.steps), tuple(wanted), model): item for item in todo
         }
         for done, future in enumerate(as_completed(futures), start=1):
             future.result()
@@ -121,10 +133,10 @@ def run(arguments: argparse.Namespace) -> None:
             print(f"{suite} {seed}: {done} of {len(todo)}, {passed:.0f} s, {left:.0f} s left", flush=True)
 
 
-def work(suite: str, seed: int, out: Path, budgets: Sequence[int], wanted: Sequence[str]) -> None:
+def work(suite: str, seed: int, out: Path, budgets: Sequence[int], wanted: Sequence[str], model: Studied) -> None:
     for steps in budgets:
         if names := missing(out, suite, seed, steps, wanted):
-            found = study(suite, seed, out, steps, names)
+            found = study(suite, seed, out, steps, names, model)
             path = record_path(out, suite, seed, steps)
             if path.is_file():  # by now another process may have added to it
                 new = {run["mixture"] for run in found["runs"]}
@@ -188,6 +200,7 @@ def main() -> None:
     runner.add_argument("--seeds", default="100-109", help="a range, or one seed")
     runner.add_argument("--suites", nargs="+", default=["easy-redundant", "hard-redundant", "interacting"])
     runner.add_argument("--jobs", type=int, default=2)
+    runner.add_argument("--model", choices=MODELS, default="llama", help="what is fine-tuned, and how")
     runner.set_defaults(command=run)
     choices = f"{', '.join(SETS)}, or names"
     collector = commands.add_parser("collect", help="one JSON line for each suite and seed")

@@ -104,7 +104,7 @@ def load_tokenizer(base: Base) -> Any:
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(base.path)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:  # the last: a library that only this tokenizer needs
         raise InputError(f"model {str(base.path)!r}: its tokenizer cannot be loaded ({first_line(error)}).") from error
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token

@@ -105,8 +105,7 @@ def read_decisions(folder: str | Path) -> tuple[Decision, ...]:
         InputError: no decisions there, or a file that is none.
     """
     given = Path(folder)
-    inner = given / FOLDER
-    paths = sorted((inner if inner.is_dir() else given).glob("step-*.json"))
+    paths = decision_files(given)
     if not paths:
         raise InputError(f"{given}: no decisions (step-*.json); name the trainer's output folder, or {FOLDER} in it.")
     found = [_read(path) for path in paths]
@@ -121,6 +120,12 @@ def read_decisions(folder: str | Path) -> tuple[Decision, ...]:
         lengths = " and ".join(map(str, steps))
         raise InputError(f"{given}: decisions of runs of {lengths} steps; remove the older.")
     return tuple(sorted(found, key=_step))
+
+
+def decision_files(folder: Path) -> list[Path]:
+    """The files of a run's decisions, in the folder mixtures in a trainer's output folder, or in this one; or none."""
+    inner = folder / FOLDER
+    return sorted((inner if inner.is_dir() else folder).glob("step-*.json"))
 
 
 FOLDER = "mixtures"

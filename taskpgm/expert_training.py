@@ -8,8 +8,9 @@ base stays in memory, which saves loading it; what comes out is the same.
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -184,7 +185,8 @@ def train_one(
     snapshots, losses = training.snapshot_steps(), [np.array(list(start_losses.values()))]
     model = trainable(base, training, loaded)
     try:
-        fine_tune(model, sequence, training, looking_on(model, snapshots, look, losses, on_step))
+        with _named(task):
+            fine_tune(model, sequence, training, looking_on(model, snapshots, look, losses, on_step))
         if not np.all(np.isfinite(losses)):
             raise InputError(f"task {task.name!r}: training diverged (its losses are not finite); lower learning_rate.")
         if training.lora is not None:
@@ -193,6 +195,15 @@ def train_one(
         _keep(model, directory, _exposure(sequence, snapshots, training.batch_size), by_key)
     finally:
         without_adapter(model)
+
+
+@contextlib.contextmanager
+def _named(task: TokenTask) -> Iterator[None]:
+    """A block in which what is wrong is said of a task."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"task {task.name!r}: {error}") from error
 
 
 def _exposure(sequence: Sequence[TokenExample], snapshots: list[int], batch_size: int) -> dict[str, list[int]]:

@@ -56,6 +56,7 @@ from taskpgm.whereabouts import relative_to
 
 if TYPE_CHECKING:
     from taskpgm.experts import Experts
+    from taskpgm.suite import Architecture
 
 SCHEMA = 7
 _log = logging.getLogger(__name__)
@@ -130,17 +131,20 @@ def run_suite(
     return mixture, fresh, tasks
 
 
-def suite_base(name: str, out: Path, seed: int = 0, progress: Progress = silent) -> Base:
+def suite_base(
+    name: str, out: Path, seed: int = 0, progress: Progress = silent, *, architecture: Architecture = "Llama"
+) -> Base:
     """The base model of an embedded suite: trained, or found in out/base."""
     from taskpgm.suite import BASE_TRAINING, build_base, find_suite
 
     suite = find_suite(name)
-    recipe = {**suite.base_recipe(seed), "versions": versions("torch", "transformers", "accelerate")}
+    recipe = {**suite.base_recipe(seed, architecture), "versions": versions("torch", "transformers", "accelerate")}
     directory = out / "base" / content_hash(recipe)
     if not (directory.is_dir() and keep_sound(directory, folder_damage)):
         total = BASE_TRAINING.steps
         with atomic_directory(directory) as folder:
-            build_base(suite, folder, seed, lambda step: progress("base", step, total, "operations under random names"))
+            told = "operations under random names"
+            build_base(suite, folder, seed, lambda step: progress("base", step, total, told), architecture)
             write_sums(folder)
     return locate_base(directory)
 

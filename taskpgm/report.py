@@ -14,6 +14,7 @@ from typing import Any
 
 from taskpgm.evaluation_file import StoredEvaluation
 from taskpgm.exact_path import effective_tasks
+from taskpgm.html_page import Fact
 from taskpgm.judge import certificate
 from taskpgm.mixture import Mixture
 from taskpgm.portrait import Portrait
@@ -33,15 +34,6 @@ from taskpgm.text_table import Table
 
 SOME_FINDINGS = 1
 FORMAT = "taskpgm-page/1"
-
-
-@dataclass(frozen=True)
-class Fact:
-    """One number to see at first glance."""
-
-    label: str
-    value: str
-    note: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +147,8 @@ def _facts(portrait: Portrait) -> tuple[Fact, ...]:
     if told is not None and even is not None:
         facts.append(Fact("forecast mean loss", f"{told.mean:.3f}", f"nats per target token; uniform: {even.mean:.3f}"))
     proof = "proved" if portrait.proved else mixture.status
-    facts.append(Fact("certificate", proof, f"gap {mixture.gap:.2g}" if math.isfinite(mixture.gap) else "no bound"))
+    doubt = f"gap {mixture.gap:.2g}" if math.isfinite(mixture.gap) else "no bound"
+    facts.append(Fact("certificate", proof, doubt, portrait.proved))
     return tuple(facts)
 
 

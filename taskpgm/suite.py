@@ -28,12 +28,14 @@ import string
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from taskpgm.config import ProbeSettings, SplitSettings, TrainingSettings
 from taskpgm.operations import OPERATIONS
 from taskpgm.tasks import split_tasks
 from taskpgm.types import Example, InputError, TaskSet
+
+Architecture: TypeAlias = Literal["Llama", "Qwen2"]
 
 CONTEXT_WINDOW = 48
 BASE_EXAMPLES_PER_OPERATION = 1500
@@ -99,10 +101,11 @@ class Suite:
             named.append((family, examples, family))
         return split_tasks(named, SplitSettings(probe=0.01, eval=0.0))
 
-    def base_recipe(self, seed: int) -> dict[str, Any]:
+    def base_recipe(self, seed: int, architecture: Architecture = "Llama") -> dict[str, Any]:
         """Everything that determines the base model, for its fingerprint: suites that know the same share a base."""
         training = BASE_TRAINING.model_dump(mode="json")
-        return {"suite": 2, "known": self.known, "seed": seed, "training": training, "model": MODEL}
+        model = {**MODEL, "architecture": architecture}
+        return {"suite": 2, "known": self.known, "seed": seed, "training": training, "model": model}
 
 
 def embedded_suite(name: str, seed: int = 0) -> TaskSet:
@@ -130,10 +133,12 @@ def find_suite(name: str) -> Suite:
     return SUITES[name]
 
 
-def build_base(suite: Suite, directory: Path, seed: int, on_step: Callable[[int], None]) -> None:
+def build_base(
+    suite: Suite, directory: Path, seed: int, on_step: Callable[[int], None], architecture: Architecture = "Llama"
+) -> None:
     """Train a suite's base model and save it, with its tokenizer, into an existing folder."""
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM, set_seed
+    import transformers
 
     from taskpgm.base import save_parts, torch_threads
     from taskpgm.fine_tuning import fine_tune, training_sequence
@@ -142,11 +147,12 @@ def build_base(suite: Suite, directory: Path, seed: int, on_step: Callable[[int]
     tokenizer = build_tokenizer()
     tasks = suite.base_tasks(seed)
     examples = [row for task in tokenize(tasks, tokenizer, CONTEXT_WINDOW) for row in task.train]
-    set_seed(seed)
+    configure = getattr(transformers, f"{architecture}Config")
+    transformers.set_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = LlamaForCausalLM(
-            LlamaConfig(
+        model = getattr(transformers, f"{architecture}ForCausalLM")(
+            configure(
                 vocab_size=len(tokenizer),
                 bos_token_id=tokenizer.bos_token_id,
                 eos_token_id=tokenizer.eos_token_id,

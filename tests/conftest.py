@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import gc
 import os
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from beside import Beside, beside
 from hypothesis import HealthCheck, settings
 
 # One thread: on problems this small, threads that wait for each other cost many times what they bring. Set before any
@@ -66,40 +66,30 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _background(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, tuple[subprocess.Popen[bytes], Path]]]:
-    """By file of tests: the running process, and the folder that its output and errors go to. Only what is needed."""
+def _background(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Beside]:
+    """By file of tests, what runs beside them all: once, however many processes the tests are shared out to."""
     needed = {item.path.name for item in request.session.items} & set(LAST)
-    running: dict[str, tuple[subprocess.Popen[bytes], Path]] = {}
+    place = tmp_path_factory.getbasetemp()
+    owner, place = (os.getppid(), place.parent) if "PYTEST_XDIST_WORKER" in os.environ else (os.getpid(), place)
+    running: dict[str, Beside] = {}
     if needed:
-        running["test_demo.py"] = _started(DEMO, tmp_path_factory.mktemp("demo"))
+        running["test_demo.py"] = beside(owner, place / "demo", DEMO)
     if "test_notebooks.py" in needed:
-        folder = tmp_path_factory.mktemp("notebooks")
-        demo = running["test_demo.py"][1] / "taskpgm-demo"
-        running["test_notebooks.py"] = _started([*NOTEBOOKS, str(folder), str(demo)], folder)
-    yield running
-    for process, _ in running.values():
-        process.kill()
-        process.wait()
-
-
-def _started(command: list[str], folder: Path) -> tuple[subprocess.Popen[bytes], Path]:
-    with (folder / "output").open("wb") as output, (folder / "errors").open("wb") as errors:
-        return subprocess.Popen(command, cwd=folder, stdout=output, stderr=errors), folder
+        folder = place / "notebooks"
+        demo = running["test_demo.py"].folder / "taskpgm-demo"
+        running["test_notebooks.py"] = beside(owner, folder, [*NOTEBOOKS, str(folder), str(demo)])
+    return running
 
 
 @pytest.fixture(scope="session")
-def demo(_background: dict[str, tuple[subprocess.Popen[bytes], Path]]) -> tuple[Path, str]:
+def demo(_background: dict[str, Beside]) -> tuple[Path, str]:
     """The finished demo's folder, and what it printed."""
-    process, folder = _background["test_demo.py"]
-    assert process.wait() == 0, (folder / "errors").read_text()
-    return folder / "taskpgm-demo", (folder / "output").read_text()
+    run = _background["test_demo.py"]
+    assert run.wait() == 0, run.errors
+    return run.folder / "taskpgm-demo", run.output
 
 
 @pytest.fixture(scope="session")
-def notebook_process(
-    _background: dict[str, tuple[subprocess.Popen[bytes], Path]],
-) -> tuple[subprocess.Popen[bytes], Path]:
-    """The process that executes the notebooks, and the folder with what came of each."""
+def notebook_process(_background: dict[str, Beside]) -> Beside:
+    """What executes the notebooks, in the folder with what came of each."""
     return _background["test_notebooks.py"]

@@ -21,3 +21,10 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
     with pytest.raises(SystemExit) as ended:
         cli.main()
     return int(ended.value.code or 0)
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every file in a run's folder, but for what tells times, who was there, and what the folder is called."""
+    others = {"log.jsonl", ".lock", "report.html"}
+    files = [file for file in sorted(folder.rglob("*")) if file.is_file() and file.name not in others]
+    return {str(file.relative_to(folder)): file.read_bytes() for file in files}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -67,3 +68,23 @@ def simulate(
     counts = np.zeros(len(order), dtype=np.int64)
     counts[place] = drawing.counts
     return Simulated(ledger.windows, tuple(decisions), counts)
+
+
+def told_decisions(names: tuple[str, ...]) -> tuple[Decision, ...]:
+    """Those of a run in which half of what was learned is lost again after half of it."""
+    n, rng = len(names), np.random.default_rng(0)
+    rule = AdaptiveRule(names, np.full(n, 1.0 / n), 120, 120 * 20)
+    truth = ExpectedCurves(names, 1.0, 0.5, rng.uniform(1.0, 3.0, (n, 1)), rng.uniform(10.0, 200.0, (n, 1)), 1.0, 1.0)
+    return simulate(rule, truth, np.full(n, 500.0), change=_forgotten).decisions
+
+
+def save_decided(decisions: tuple[Decision, ...], out: Path) -> Path:
+    """A trainer's output folder with them."""
+    (out / "mixtures").mkdir(parents=True)
+    for decision in decisions:
+        decision.mixture.to_json(out / "mixtures" / f"step-{decision.step}.json")
+    return out
+
+
+def _forgotten(step: int, losses: FloatArray) -> FloatArray:
+    return losses + np.where((np.arange(len(losses)) % 2 == 0) & (step > 60), 5.0, 0.0)

@@ -17,6 +17,7 @@ from typing import Any
 
 import cluster_items
 import pytest
+from run_folders import tree
 from tiny import write_config, write_tasks
 
 import taskpgm as tp
@@ -29,7 +30,6 @@ from taskpgm.executors.cluster import RayExecutor, ray_cluster
 from taskpgm.executors.executor import nothing
 from taskpgm.pipeline import run
 from taskpgm.progress import silent
-from taskpgm.report_page import write_page
 from taskpgm.types import InputError
 
 ray = pytest.importorskip("ray", reason="Ray is an extra: pip install 'taskpgm[ray]'")
@@ -71,12 +71,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("project")
     run(load_config(write_config(folder)), folder / "local")
     return folder
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    """Every file in a run's folder, but for what tells times, and who was there."""
-    files = [file for file in sorted(folder.rglob("*")) if file.is_file() and file.name not in {"log.jsonl", ".lock"}]
-    return {str(file.relative_to(folder)): file.read_bytes() for file in files}
 
 
 def test_a_run_on_a_cluster_leaves_the_bytes_of_one_here(
@@ -131,8 +125,7 @@ def test_final_runs_on_a_cluster_have_the_outcomes_of_those_here(
     code, output, error = call(*options)
     assert code == 0, error
     assert "raylet" not in output
-    there = tree(project / "there")
-    assert {name: data for name, data in there.items() if name != "report.html"} == tree(project / "here")
+    assert tree(project / "there") == tree(project / "here")
     code, _, error = call(*options, "--jobs", "2")
     assert (code, error.splitlines()[-1][:27]) == (2, "error: --jobs 2 is for runs")
 
@@ -306,7 +299,6 @@ def longer(project: Path) -> Path:
     config = write_config(project, training=LONGER).rename(project / "longer.yaml")
     write_config(project)
     run(load_config(config), project / "longer")
-    write_page(project / "longer")
     return project
 
 
@@ -342,7 +334,6 @@ def test_a_driver_that_was_killed_goes_on(longer: Path, executor: RayExecutor) -
     process.kill()
     process.communicate()
     run(load_config(longer / "longer.yaml"), out, silent, executor)
-    write_page(out)
     assert tree(out) == tree(longer / "longer")
 
 

@@ -9,43 +9,28 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from simulated_runs import simulate
+from simulated_runs import save_decided, told_decisions
 
 import taskpgm as tp
 from taskpgm import cli
-from taskpgm.adaptive_rule import AdaptiveRule
 from taskpgm.decision_plots import decisions_figure, save_decisions
 from taskpgm.decisions import Decision, read_decisions
-from taskpgm.expected_curves import ExpectedCurves
 from taskpgm.pictures import LABEL, plot_label
-from taskpgm.types import FloatArray
 
 NAMES = ("$x$ \\frac", "_été\n😀", "</script>", "'\"", *(f"task {i}" for i in range(14)))
 
 Call = Callable[..., tuple[int, str, str]]
 
 
-def forgotten(step: int, losses: FloatArray) -> FloatArray:
-    return losses + np.where((np.arange(len(losses)) % 2 == 0) & (step > 60), 5.0, 0.0)
-
-
 @pytest.fixture(scope="module")
 def decided() -> tuple[Decision, ...]:
-    """Those of a run of eighteen tasks in which half of what was learned is lost again."""
-    n, rng = len(NAMES), np.random.default_rng(0)
-    rule = AdaptiveRule(NAMES, np.full(n, 1.0 / n), 120, 120 * 20)
-    truth = ExpectedCurves(NAMES, 1.0, 0.5, rng.uniform(1.0, 3.0, (n, 1)), rng.uniform(10.0, 200.0, (n, 1)), 1.0, 1.0)
-    return simulate(rule, truth, np.full(n, 500.0), change=forgotten).decisions
+    return told_decisions(NAMES)
 
 
 @pytest.fixture(scope="module")
 def folder(decided: tuple[Decision, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A trainer's output folder with them."""
-    out = tmp_path_factory.mktemp("run")
-    (out / "mixtures").mkdir()
-    for decision in decided:
-        decision.mixture.to_json(out / "mixtures" / f"step-{decision.step}.json")
-    return out
+    return save_decided(decided, tmp_path_factory.mktemp("run"))
 
 
 @pytest.fixture

@@ -211,7 +211,7 @@ def test_a_kept_model_and_a_suite_s_base_that_are_damaged_are_made_again(
 ) -> None:
     made = []
 
-    def build(suite: Any, folder: Path, seed: int, on_step: Any) -> None:
+    def build(suite: Any, folder: Path, seed: int, on_step: Any, architecture: str) -> None:
         made.append(folder)
         save_model(folder, seed=seed)
 

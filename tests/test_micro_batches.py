@@ -82,6 +82,10 @@ def limited(most: int) -> Callable[[Any], None]:
     return limit
 
 
+def no_memory(*arguments: Any, **named: Any) -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory.")
+
+
 @contextmanager
 def no_memory_in_backward(once: int) -> Iterator[list[int]]:
     """The backward pass runs out of memory at its `once`-th time."""
@@ -142,11 +146,18 @@ def test_no_memory_for_one_example_is_one_line(base: Base) -> None:
         trained(base, limited(0))
 
 
-def test_no_memory_for_the_optimiser_is_one_line(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
-    def step(*arguments: Any, **named: Any) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory.")
+def test_of_a_task_whose_examples_are_too_much_the_name_is_told(base: Base, tmp_path: Path) -> None:
+    tasks = tp.load_tasks(write_tasks(tmp_path / "tasks", ("copy", "upper")))
+    held, training = load_model(base.path), TRAINING.model_copy(update={"lora": LORA})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(expert_training, "load_start", lambda *a: held)
+        patch.setattr(torch.Tensor, "backward", no_memory)
+        with pytest.raises(InputError, match=r"^task 'copy': training: memory runs out with one example at a time"):
+            tp.train_experts(tasks, base, tmp_path, training=training, probes=tp.ProbeSettings(per_task=4))
 
-    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+
+def test_no_memory_for_the_optimiser_is_one_line(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.optim.AdamW, "step", no_memory)
     with pytest.raises(InputError, match=r"training: memory runs out; what helps: .*lora"):
         trained(base)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 from pathlib import Path
 
 import nbformat
 import pytest
+from beside import Beside
 from execute_notebooks import NOTEBOOKS
 
 SECONDS = 540
@@ -32,11 +32,10 @@ def test_a_notebook_is_kept_without_outputs(path: Path) -> None:
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("path", [*NOTEBOOKS[1:], NOTEBOOKS[0]], ids=lambda path: path.stem)  # as they are executed
-def test_a_notebook_runs_to_its_end(path: Path, notebook_process: tuple[subprocess.Popen[bytes], Path]) -> None:
-    process, folder = notebook_process
-    result, end = folder / f"{path.stem}.json", time.monotonic() + SECONDS
+def test_a_notebook_runs_to_its_end(path: Path, notebook_process: Beside) -> None:
+    result, end = notebook_process.folder / f"{path.stem}.json", time.monotonic() + SECONDS
     while not result.is_file():
-        assert process.poll() in (None, 0), (folder / "errors").read_text()
+        assert notebook_process.code in (None, 0), notebook_process.errors
         assert time.monotonic() < end, f"{path.stem} does not end"
         time.sleep(0.2)
     assert json.loads(result.read_text())["error"] is None

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 from browser import chromium, requests, sized
-from told_mixtures import told_evaluation, told_mixture
+from simulated_runs import save_decided, told_decisions
+from told_mixtures import told_evaluation, told_mixture, told_names
 
 from taskpgm.portrait import Portrait
 from taskpgm.report_page import write_page
 
-CASES = ("pairwise", "coverage", "three hundred")
+CASES = ("pairwise", "coverage", "three hundred", "decisions")
 TOTAL = "return document.documentElement.scrollWidth"
 
 
@@ -24,7 +25,9 @@ TOTAL = "return document.documentElement.scrollWidth"
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A page of each kind, under hostile names; the pairwise one with an evaluation."""
     made = {}
-    for case in CASES:
+    decisions = tmp_path_factory.mktemp("decisions")
+    made["decisions"] = write_page(save_decided(told_decisions(told_names(18)), decisions / "run"))
+    for case in CASES[:3]:
         kind: Any = "coverage" if case == "coverage" else "pairwise"
         folder = tmp_path_factory.mktemp(kind)
         mixture = told_mixture(kind, 300 if case == CASES[2] else 14, solved=case != CASES[2])
@@ -143,7 +146,11 @@ def test_bars_tell_their_weight_to_pointer_and_keyboard(window: Any, pages: dict
 
 
 def test_every_chart_answers_to_the_keyboard(window: Any, pages: dict[str, Path]) -> None:
-    for case, charts in (("pairwise", ("map", "path", "energy", "evaluation")), ("coverage", ("curves",))):
+    for case, charts in (
+        ("pairwise", ("map", "path", "energy", "evaluation")),
+        ("coverage", ("curves",)),
+        ("decisions", ("decisions", "expected")),
+    ):
         opened(window, pages[case])
         for chart in charts:
             window.execute_script(
@@ -237,7 +244,7 @@ def test_the_matrix_and_its_table_change_together(window: Any, pages: dict[str, 
 
 
 def test_a_screen_reader_finds_its_way(window: Any, pages: dict[str, Path]) -> None:
-    for case in ("pairwise", "coverage"):
+    for case in ("pairwise", "coverage", "decisions"):
         opened(window, pages[case])
         count = "return document.querySelectorAll(arguments[0]).length"
         assert window.execute_script(count, "html[lang=en]") == 1

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import re
+from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,19 +15,23 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from simulated_runs import save_decided, told_decisions
 from strategies import coverages, networks, random_network
 from told_mixtures import HOSTILE, told_evaluation, told_mixture, told_names
 
 import taskpgm as tp
 from taskpgm.arrangement import classical_scaling, clustered_order, kernel_distances, strongest_pairs
 from taskpgm.constraints import Group
+from taskpgm.decision_page import DecisionPage, decision_document, decision_page_of
+from taskpgm.decisions import Decision
 from taskpgm.evaluation_file import read_evaluation
 from taskpgm.explanation import explain
+from taskpgm.html_page import as_bytes, as_html_page, script_json
 from taskpgm.inference import convex_method, solve
 from taskpgm.mixture import Mixture
 from taskpgm.portrait import Portrait
 from taskpgm.report import page_of
-from taskpgm.report_page import as_bytes, as_html_page, load_page, script_json, write_page
+from taskpgm.report_page import document_of, load_page, write_page
 from taskpgm.shadow_prices import prices
 from taskpgm.types import InputError, Solution, Status
 
@@ -167,7 +174,7 @@ def test_an_energy_that_is_not_convex_has_a_page_that_says_so() -> None:
     assert "not convex" in page.certificate[1]
     assert page.path_note.startswith("No path is drawn: the energy is not convex")
     assert "prices" not in page.tables
-    assert b"no bound" in as_bytes(page)
+    assert b"no bound" in as_bytes(document_of(page))
 
 
 def test_a_mixture_of_solve_has_a_page_of_what_is_there() -> None:
@@ -178,12 +185,12 @@ def test_a_mixture_of_solve_has_a_page_of_what_is_there() -> None:
     assert [each["key"] for each in page.charts["matrices"]] == ["similarity", "shares"]
     assert page.tables["mixture"].columns == ("task", "weight", "× uniform")
     assert "evaluation" not in page.tables
-    Parts(as_html_page(page))
+    Parts(as_html_page(document_of(page)))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_tasks_have_a_page_too(kind: Any) -> None:
-    assert b"</html>" in as_bytes(page_of(told_mixture(kind, 2)))
+    assert b"</html>" in as_bytes(document_of(page_of(told_mixture(kind, 2))))
 
 
 # -------------------------------------------------------------------------------------------------------- the pictures
@@ -225,8 +232,8 @@ def test_the_strongest_couplings_of_every_task_are_drawn_once() -> None:
 
 
 def test_no_name_becomes_mark_up(mixture: Mixture) -> None:
-    plain = Parts(as_html_page(page_of(told_mixture(page_of(mixture).kind, 14, plain=True))))  # type: ignore[arg-type]
-    hostile = Parts(as_html_page(page_of(mixture)))
+    plain = Parts(as_html_page(document_of(page_of(told_mixture(page_of(mixture).kind, 14, plain=True)))))  # type: ignore[arg-type]
+    hostile = Parts(as_html_page(document_of(page_of(mixture))))
     assert [tag for tag, _ in hostile.tags if tag != "bdi"] == [tag for tag, _ in plain.tags if tag != "bdi"]
     assert not [attributes for _, attributes in hostile.tags if any(name.startswith("on") for name in attributes)]
     assert len(hostile.scripts) == 2
@@ -242,7 +249,7 @@ def test_data_in_a_script_ends_nothing_and_reads_back(text: str) -> None:
 
 
 def test_the_file_asks_for_nothing(mixture: Mixture) -> None:
-    source = as_bytes(page_of(mixture)).decode("utf-8")
+    source = as_bytes(document_of(page_of(mixture))).decode("utf-8")
     parts = Parts(source)
     for tag, attributes in parts.tags:
         assert tag not in ("img", "iframe", "object", "embed", "base", "form")
@@ -254,7 +261,7 @@ def test_the_file_asks_for_nothing(mixture: Mixture) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_three_hundred_tasks_fit_into_six_megabytes(kind: Any) -> None:
-    assert len(as_bytes(page_of(told_mixture(kind, 300, solved=False)))) < MOST_BYTES
+    assert len(as_bytes(document_of(page_of(told_mixture(kind, 300, solved=False))))) < MOST_BYTES
 
 
 def test_a_folder_with_an_evaluation_shows_it(tmp_path: Path, mixture: Mixture) -> None:
@@ -322,3 +329,74 @@ def test_a_plan_for_the_rest_of_a_run_is_refused_in_words() -> None:
     plan = tp.plan_mixture(curves, [10.0, 10.0], 80.0)
     with pytest.raises(tp.InputError, match="a plan for what is left of a run has no page"):
         Portrait(plan)
+
+
+# ------------------------------------------------------------------------------------------------ decisions in a run
+
+
+@pytest.fixture(scope="module")
+def decisions() -> tuple[Decision, ...]:
+    return told_decisions(told_names(18))
+
+
+def test_a_trainer_s_folder_has_a_page_of_its_decisions(tmp_path: Path, decisions: tuple[Decision, ...]) -> None:
+    folder = save_decided(decisions, tmp_path / "run")
+    page = load_page(folder)
+    assert isinstance(page, DecisionPage)
+    assert [each.step for each in page.decisions] == [12, 24, 36, 48, 60, 72, 84, 96]
+    told = page.as_dict()
+    assert told["proved"] is True
+    assert told["decisions"] == [each.as_dict() for each in decisions]
+    assert [name.split()[0] for name in told["provenance"] if name.endswith("written")] == [
+        f"step-{each.step}.json" for each in decisions
+    ]
+    assert write_page(folder) == folder / "report.html"
+    assert load_page(folder / "mixtures").as_dict() == told
+
+
+def test_the_page_of_decisions_shows_what_they_are(decisions: tuple[Decision, ...]) -> None:
+    page = decision_page_of(decisions)
+    drawn, names = page.charts["decisions"], page.names
+    for row, task in zip(drawn["weights"], drawn["tasks"], strict=True):
+        assert row == pytest.approx([each.mixture.weights[names[task]] for each in decisions], rel=1e-5)
+    assert drawn["followed"] == [each.followed for each in decisions]
+    assert not all(drawn["followed"])
+    for key in ("latest", "expected", "spread"):
+        for name, row in zip(names, page.charts["expected"][key], strict=True):
+            assert row == pytest.approx([getattr(each, key)[name] for each in decisions], rel=1e-5)
+    assert [str(row[0]) for row in page.tables["decisions"].rows] == [str(each.step) for each in decisions]
+    text = as_html_page(decision_document(page))
+    assert sum("back to the prior." in line for line in text.splitlines() if "<li>" in line) == 1  # one list
+    assert text.count("back to the prior.</bdi>") == sum(not each.followed for each in decisions)
+
+
+def test_no_name_of_a_decided_task_becomes_mark_up(decisions: tuple[Decision, ...]) -> None:
+    plain = Parts(as_html_page(decision_document(decision_page_of(told_decisions(tuple(map(str, range(18))))))))
+    hostile = Parts(as_html_page(decision_document(decision_page_of(decisions))))
+    assert [tag for tag, _ in hostile.tags if tag != "bdi"] == [tag for tag, _ in plain.tags if tag != "bdi"]
+    assert json.loads(hostile.scripts[0])["names"] == list(told_names(18))
+
+
+def test_a_decision_that_is_not_proved_is_not_called_so(decisions: tuple[Decision, ...]) -> None:
+    doubtful = replace(decisions[2].mixture, status="feasible", gap=math.inf)
+    page = decision_page_of((*decisions[:2], Decision(doubtful), *decisions[3:]))
+    assert page.as_dict()["proved"] is False
+    (fact,) = (fact for fact in page.facts if fact.label == "certificates")
+    assert (fact.value, fact.good) == ("7 of 8", False)
+    assert page.tables["decisions"].rows[2][1] == "feasible"
+    assert "7 of the 8 decisions are proved" in as_html_page(decision_document(page))
+
+
+def test_the_command_draws_and_prints_decisions(
+    call: Callable[..., tuple[int, str, str]], tmp_path: Path, decisions: tuple[Decision, ...]
+) -> None:
+    folder = save_decided(decisions, tmp_path / "run")
+    code, printed, error = call("report", folder, "--figures", tmp_path / "f", "--format", "svg", "--table", "latex")
+    assert code == 0
+    assert printed.count("proved &") == 8
+    assert (tmp_path / "f" / "decisions.svg").is_file()
+    assert "report.html" in error
+    code, printed, _ = call("report", folder, "--json")
+    assert json.loads(printed)["kind"] == "decisions"
+    (folder / "mixtures" / "step-12.json").write_text("{}")
+    assert call("report", folder)[0] == 2

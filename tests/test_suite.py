@@ -134,6 +134,7 @@ def test_a_seed_gives_the_same_suite_and_another_seed_another(suite: TaskSet) ->
         assert one.train != two.train
     assert EASY_REDUNDANT.base_recipe(0) == EASY_REDUNDANT.base_recipe(0)
     assert EASY_REDUNDANT.base_recipe(0) != EASY_REDUNDANT.base_recipe(1)
+    assert EASY_REDUNDANT.base_recipe(0, "Qwen2") != EASY_REDUNDANT.base_recipe(0)
 
 
 def test_tasks_of_one_family_have_inputs_of_their_own(suite: TaskSet) -> None:

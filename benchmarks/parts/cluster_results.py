@@ -72,8 +72,36 @@ def page(found: dict[str, Any], measured: dict[str, Any], replayed: dict[str, An
             "",
             *efficiencies(found["table"]),
             "",
+            "## What it says",
+            "",
+            *findings(found),
+            "",
         ]
     )
+
+
+def findings(found: dict[str, Any]) -> list[str]:
+    lines = {row["made"]: row["least_seconds"] for row in found["table"] if row["machines"] == 64}
+    scheduler = 64 * found["costs"]["item"]
+    slow = max(found["checks"], key=lambda row: float(row["took"] / row["model"]))
+    others = [row["took"] / row["model"] for row in found["checks"] if row is not slow]
+    least, most = min(others), max(others)
+    processors, mean, times = found["processors"], slow["mean_seconds"], slow["took"] / slow["model"]
+    return [
+        f"- The scheduler limits 64 machines where items take less than {scheduler:.1f} s: reading by tiny models, and",
+        "  small divergences, which are therefore added up by the process that asks; no training.",
+        f"- Bytes that come back limit more: on 64 machines items that make {_list(lines)},",
+        "  or the one process that writes does not keep up. Adapters are megabytes; whole models of real size want few",
+        "  machines, or long training.",
+        f"- The model leaves out that 64 workers shared {processors} processors here: items of {mean:g} s took"
+        f" {times:.1f} times",
+        f"  as long as it says, longer ones {least:.2f} to {most:.2f} times. On a cluster these are",
+        "  the processors of other machines.",
+    ]
+
+
+def _list(lines: dict[float, float]) -> str:
+    return ", ".join(f"{made:g} MB must take {seconds:.1f} s" for made, seconds in lines.items())
 
 
 def efficiencies(rows: Sequence[dict[str, Any]]) -> list[str]:

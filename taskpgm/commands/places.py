@@ -21,7 +21,7 @@ On = Annotated[
 Address = Annotated[
     str | None,
     typer.Option(
-        help="The Ray cluster: auto (the one that this machine belongs to), host:port or ray://host:port;"
+        help="The Ray cluster: auto (the one that this machine belongs to) or host:port;"
         " without it that of RAY_ADDRESS, a running one, or one started here for the command."
     ),
 ]

@@ -39,8 +39,8 @@ def ray_cluster(address: str | None = None, *, gpus: float = 1.0) -> Iterator[Ra
     """A Ray cluster, connected to with the first item, until the block ends; a connection that is there is used.
 
     Args:
-        address: "auto" for the cluster that this machine belongs to, host:port, or ray://host:port. Where None, that of
-            RAY_ADDRESS, a running cluster, or one that is started on this machine for the block.
+        address: "auto" for the cluster that this machine belongs to, or host:port. Where None, that of RAY_ADDRESS, a
+            running cluster, or one that is started on this machine for the block.
         gpus: cards that an item takes which runs a model, on a cluster that has any; 0.5 puts two on each.
 
     Raises:

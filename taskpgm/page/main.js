@@ -1,4 +1,7 @@
-const drawers = { mixture: drawMixture, matrices: drawHeat, map: drawMap, path: drawPath, curves: drawCurves, energy: drawEnergy, evaluation: drawEvaluation };
+const drawers = {
+  mixture: drawMixture, matrices: drawHeat, map: drawMap, path: drawPath, curves: drawCurves, energy: drawEnergy, evaluation: drawEvaluation,
+  decisions: drawDecisions, expected: drawExpected,
+};
 for (const [name, draw] of Object.entries(drawers)) {
   const host = document.getElementById("chart-" + name);
   if (host && data[name]) draw(host);

@@ -1,26 +1,16 @@
 /* The trade-off path: weights stacked over beta, and how many effective tasks there are. */
 function drawPath(host) {
   const { betas, tasks, weights, effective, utility, beta } = data.path, last = betas.length - 1;
-  const fills = [...tasks.map((_, place) => `var(--a${place})`), "var(--rest)"];
-  const rest = betas.map((_, k) => Math.max(0, 1 - weights.reduce((sum, row) => sum + row[k], 0)));
-  const layers = names.length > tasks.length ? [...weights, rest] : weights;
   const lines = (k) => [
     `beta ${digits(betas[k])}`, `${digits(effective[k], 3)} effective tasks, mean utility ${digits(utility[k])}`,
-    ...tasks.map((task, place) => [weights[place][k], task]).filter(([weight]) => weight >= 0.0005).sort((one, two) => two[0] - one[0])
-      .slice(0, 8).map(([weight, task]) => `${shown(names[task])} ${percent(weight)}`),
+    ...largestOf(tasks, weights, k),
   ];
   responsive(host, (width) => {
     const left = 50, right = width - 14, top = 24, middle = 290, low = 320, bottom = 410;
     const svg = drawing(host, "Mixtures from diversity alone, on the left, to utility alone, on the right.", width, bottom + 38), marks = [];
     const x = scale(Math.log(betas[0]), Math.log(betas[last]), left, right), at = betas.map((value) => x(Math.log(value)));
     const y = scale(0, 1, middle, top), most = Math.max(...effective), count = scale(0, most, bottom, low);
-    let below = betas.map(() => 0);
-    layers.forEach((layer, place) => {
-      const above = layer.map((value, k) => below[k] + value);
-      const edge = [...above.map((value, k) => `${at[k].toFixed(1)} ${y(value).toFixed(1)}`), ...below.map((value, k) => `${at[k].toFixed(1)} ${y(value).toFixed(1)}`).reverse()];
-      svg.append(shape("path", { d: `M${edge.join("L")}Z`, fill: fills[place], stroke: "var(--back)", "stroke-width": 0.5 }));
-      below = above;
-    });
+    stack(svg, layersOf(tasks, weights), fillsOf(tasks), at, y);
     for (const value of [0, 0.5, 1]) svg.append(shape("text", { class: "soft", x: left - 6, y: y(value) + 4, "text-anchor": "end" }, `${100 * value} %`));
     for (const value of ticks(0, most, 3)) {
       svg.append(shape("line", { class: "grid", x1: left, x2: right, y1: count(value), y2: count(value) }));
@@ -44,7 +34,5 @@ function drawPath(host) {
     });
     attend(svg, marks);
   });
-  const entries = tasks.map((task, place) => [swatch(fills[place]), shorten(names[task], 30)]);
-  if (layers.length > tasks.length) entries.push([swatch("var(--rest)"), `${names.length - tasks.length} others`]);
-  legend(host, entries);
+  stackLegend(host, tasks);
 }
