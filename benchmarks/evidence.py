@@ -6,10 +6,12 @@
 Each kind of evidence gives divergences J, utilities and a pairwise mixture, which are compared with those of experts
 that are trained whole for 100 steps: rank correlations, the relative error of J, the mixture's total variation from
 the reference's, and how much of the energy between the uniform and the best mixture it misses under the reference's
-network. Next to them are full experts that saw their examples in another order: what two such runs differ by anyway.
-Costs are counted as `taskpgm plan` does, in final runs of 125 steps. With --in-a-row the base has also been trained on
-five examples of one operation in a row, under one random name: one that has seen what in-context experts ask of it.
-What is on disk in --out is not computed again; one JSON line a kind goes to --record, and a table to the screen.
+network; that once more with J scaled to the reference's mean, as another kappa does it. Next to them are full experts
+that saw their examples in another order: what two such runs differ by anyway. Costs are counted as `taskpgm plan` does,
+reading included, in final runs of 125 steps, and once more without what is read for learning curves, which a pairwise
+mixture does not look at. With --in-a-row the base has also been trained on five examples of one
+operation in a row, under one random name each: it has seen what in-context experts ask of it. What is on disk in --out
+is not computed again; one JSON line a kind goes to --record, and a table to the screen.
 """
 
 from __future__ import annotations
@@ -70,6 +72,7 @@ class Kind:
 KINDS = (
     Kind(REFERENCE, {}),
     Kind("the same in another order", {"seed": 20_000}),
+    Kind("trained whole, 50 steps", {"steps": 50, "warmup_steps": 10}),
     Kind("trained whole, 25 steps", {"steps": 25, "warmup_steps": 5}),
     Kind("LoRA, 100 steps", ADAPTED),
     Kind("LoRA, 25 steps", {"steps": 25, "warmup_steps": 5, **ADAPTED}),
@@ -78,8 +81,17 @@ KINDS = (
         Kind(f"multi-task, {steps} own steps", {}, tp.ExpertSettings(kind="multi_task", own_steps=steps))
         for steps in (10, 25)
     ),
+    *(
+        Kind(
+            f"multi-task, 25 shared, {steps} own steps",
+            {"steps": 25, "warmup_steps": 5},
+            tp.ExpertSettings(kind="multi_task", own_steps=steps),
+        )
+        for steps in (25, 50)
+    ),
     Kind("multi-task, LoRA, 10 own steps", ADAPTED, tp.ExpertSettings(kind="multi_task", own_steps=10)),
     Kind("linearised, 64 examples each", {}, tp.ExpertSettings(kind="linearised")),
+    Kind("linearised, 25 shared steps", {"steps": 25, "warmup_steps": 5}, tp.ExpertSettings(kind="linearised")),
     Kind("linearised, LoRA, 64 examples each", ADAPTED, tp.ExpertSettings(kind="linearised")),
 )
 
@@ -113,8 +125,8 @@ def in_a_row(base: Base, suite: str, seed: int, folder: Path) -> Base:
     return locate_base(folder)
 
 
-def cost(kind: Kind, training: tp.TrainingSettings, tasks: tuple[TokenTask, ...], base: Base) -> float:
-    """In final runs."""
+def cost(kind: Kind, training: tp.TrainingSettings, tasks: tuple[TokenTask, ...], base: Base) -> tuple[float, float]:
+    """(in final runs, the same without what is read for learning curves only)."""
     config = RunConfig.model_validate(
         {
             "tasks": ["suite"],
@@ -129,8 +141,15 @@ def cost(kind: Kind, training: tp.TrainingSettings, tasks: tuple[TokenTask, ...]
         shown = tuple(demonstrations_of(tasks, base, training.seed, kind.experts, own))
     hardware, whole = named_hardware("h100-sxm"), read_shape(base.path, None)
     final = Costing(config.model_copy(update={"training": DEMO_TRAINING}), tasks, whole, hardware).final.flops
-    costing = Costing(config, tasks, read_shape(base.path, training.lora), hardware, shown=shown)
-    return sum(stage.flops for stage in costing.evidence()) / final
+    shape = read_shape(base.path, training.lora)
+
+    def of(snapshots: tuple[float, ...]) -> float:
+        settings = config.model_copy(update={"training": training.model_copy(update={"snapshots": snapshots})})
+        costing = Costing(settings, tasks, shape, hardware, shown=shown)
+        return sum(stage.flops for stage in costing.evidence()) / final
+
+    one, two, as_is = of((0.0, 1.0)), of((0.0, 0.5, 1.0)), of(training.snapshots)
+    return as_is, 2.0 * one - two
 
 
 def measured(
@@ -145,9 +164,11 @@ def measured(
     own = predictions.context_task == np.arange(len(tasks))[:, None]
     loss = -np.sum(predictions.target_log_probs * own, axis=1) / own.sum(axis=1)
     base_loss = -np.sum(predictions.base_target_log_probs * own, axis=1) / own.sum(axis=1)
+    final_runs, without_curves = cost(kind, training, tasks, base)
     record = {
         "kind": kind.name,
-        "final_runs": cost(kind, training, tasks, base),
+        "final_runs": final_runs,
+        "without_curves": without_curves,
         "own_loss": float(loss.mean()),
         "base_loss": float(base_loss.mean()),
     }
@@ -165,16 +186,25 @@ def compared(affinity: Affinity, reference: Affinity, tasks: tuple[TokenTask, ..
     sizes = {task.name: task.size for task in tasks}
     allowed = feasible_set(FeasibleSettings(), names, sizes, "tokens", None)
 
-    def network(of: Affinity) -> tp.TaskNetwork:
-        return pairwise_network(names, of.utility, of.similarity, None, PAIRWISE, allowed)
+    def network(utility: FloatArray, similarity: FloatArray) -> tp.TaskNetwork:
+        return pairwise_network(names, utility, similarity, None, PAIRWISE, allowed)
 
-    true = network(reference)
-    found, best = (tp.solve(each, tp.SimplexQP()).point for each in (network(affinity), true))
-    assert found is not None
-    assert best is not None
+    def best_of(of: tp.TaskNetwork) -> FloatArray:
+        point = tp.solve(of, tp.SimplexQP()).point
+        assert point is not None
+        return point
+
+    true = network(reference.utility, reference.similarity)
+    found, best = best_of(network(affinity.utility, affinity.similarity)), best_of(true)
     even = np.full(len(names), 1.0 / len(names))
     off = ~np.eye(len(names), dtype=bool)
     J, J_true = affinity.divergence[off], reference.divergence[off]
+    ratio = float(J_true.mean() / J.mean())
+    scaled = best_of(network(affinity.utility, np.exp(-PAIRWISE.kappa * ratio * affinity.divergence)))
+
+    def missed(point: FloatArray) -> float:
+        return float((true.energy(point) - true.energy(best)) / (true.energy(even) - true.energy(best)))
+
     return {
         "J_rank": rank(J, J_true),
         "J_error": float(np.linalg.norm(J - J_true) / np.linalg.norm(J_true)),
@@ -182,7 +212,9 @@ def compared(affinity: Affinity, reference: Affinity, tasks: tuple[TokenTask, ..
         "utility_rank": rank(affinity.utility, reference.utility),
         "mixture_distance": float(0.5 * np.abs(found - best).sum()),
         "uniform_distance": float(0.5 * np.abs(even - best).sum()),
-        "energy_missed": float((true.energy(found) - true.energy(best)) / (true.energy(even) - true.energy(best))),
+        "energy_missed": missed(found),
+        "scaled_J_error": float(np.linalg.norm(ratio * J - J_true) / np.linalg.norm(J_true)),
+        "scaled_energy_missed": missed(scaled),
         "weights": dict(zip(names, found.tolist(), strict=True)),
     }
 
@@ -207,12 +239,14 @@ def records(suite: str, seed: int, out: Path, row: bool, kinds: tuple[Kind, ...]
 
 COLUMNS = {
     "final runs": "final_runs",
+    "without curves": "without_curves",
     "own loss": "own_loss",
     "J rank": "J_rank",
     "J error": "J_error",
     "utility rank": "utility_rank",
     "mixture TV": "mixture_distance",
     "energy missed": "energy_missed",
+    "missed, J scaled": "scaled_energy_missed",
 }
 
 

@@ -38,7 +38,7 @@ class ExpertSettings(Settings):
     demonstrations: int = Field(default=8, ge=1)
     """Of in_context alone: how many examples, chosen by training.seed; as many as fit into the context window."""
 
-    own_steps: int = Field(default=10, ge=1)
+    own_steps: int = Field(default=50, ge=1)
     """Of multi_task alone."""
     examples_each: int = Field(default=64, ge=1)
     """Of linearised alone."""
