@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from taskpgm.exact_path import TradeOff, trade_off
     from taskpgm.executors.cluster import ray_cluster
     from taskpgm.expected_curves import ExpectedCurves
+    from taskpgm.expert_settings import ExpertSettings
     from taskpgm.experts import train_experts
     from taskpgm.explanation import explain, sensitivity
     from taskpgm.exporting import export
@@ -107,6 +108,7 @@ _HOME = {
     "exact_path": ("TradeOff", "trade_off"),
     "executors.cluster": ("ray_cluster",),
     "expected_curves": ("ExpectedCurves",),
+    "expert_settings": ("ExpertSettings",),
     "experts": ("train_experts",),
     "exporting": ("export",),
     "explanation": ("explain", "sensitivity"),
@@ -177,6 +179,7 @@ __all__ = [
     "EpochCap",
     "Exhaustive",
     "ExpectedCurves",
+    "ExpertSettings",
     "ExponentialSimilarity",
     "FactoredNetwork",
     "Group",

@@ -57,12 +57,13 @@ def settle_description(model: Any, path: Path) -> None:
             adapter.target_modules = sorted(adapter.target_modules)
 
 
-def adapted(base: Any, folder: Path) -> Any:
-    """A base model with the adapter in a folder, in evaluation mode."""
+def adapted(base: Any, folder: Path, *, to_train: bool = False) -> Any:
+    """A base model with the adapter in a folder, in evaluation mode, or to go on training it."""
     from peft import PeftModel
 
     with without_needless_warnings():
-        return PeftModel.from_pretrained(base, folder).eval()
+        model = PeftModel.from_pretrained(base, folder, is_trainable=to_train)
+    return model if to_train else model.eval()
 
 
 def without_adapter(model: Any) -> Any:

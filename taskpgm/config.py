@@ -16,6 +16,7 @@ from pydantic import Field, field_validator, model_validator
 
 from taskpgm.discretion import without_secrets
 from taskpgm.energy_settings import EnergySettings
+from taskpgm.expert_settings import ExpertSettings
 from taskpgm.few_bits import LoadIn
 from taskpgm.settings import Settings, Share, suggestion, validated
 from taskpgm.storage import is_folder
@@ -276,6 +277,7 @@ class RunConfig(Settings):
     tasks: tuple[TaskSource, ...]
     model: ModelSettings
     splits: SplitSettings = SplitSettings()
+    experts: ExpertSettings = ExpertSettings()
     training: TrainingSettings = TrainingSettings()
     probes: ProbeSettings = ProbeSettings()
     energy: EnergySettings = EnergySettings()
@@ -292,8 +294,19 @@ class RunConfig(Settings):
         return self
 
     @model_validator(mode="after")
+    def _coverage_of_curves(self) -> RunConfig:
+        if self.training.diverged == "exclude" and self.experts.kind != "fine_tuned":
+            raise ValueError("training.diverged: exclude is for experts.kind: fine_tuned; leave one of the two out")
+        if self.energy.kind == "coverage" and not self.experts.have_curves:
+            raise ValueError(
+                f"experts.kind: {self.experts.kind} leaves no learning curves, which energy: {{kind: coverage}} is made"
+                " of; add energy: {kind: pairwise}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _few_bits_are_frozen(self) -> RunConfig:
-        if self.model.load_in is not None and self.training.lora is None:
+        if self.model.load_in is not None and self.training.lora is None and self.experts.trained:
             raise ValueError(
                 f"model.load_in: {self.model.load_in} is for a frozen base; add training: {{lora: {{rank: 16}}}}, or"
                 " leave it out"

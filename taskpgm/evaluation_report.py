@@ -42,6 +42,7 @@ from taskpgm.evaluation import Evaluation, Measured, Run, evaluate
 from taskpgm.evaluation_file import EVALUATION_FILE, FORMAT
 from taskpgm.evidence_runs import gather_evidence
 from taskpgm.executors import LOCAL, Executor
+from taskpgm.expert_settings import FINE_TUNED, ExpertSettings
 from taskpgm.experts import tokenize_for, train_tokenised
 from taskpgm.families import family_weights
 from taskpgm.harness import check_harness, harness_scores
@@ -149,8 +150,9 @@ def evaluate_config(
     settings, tasks = config.evaluation, tasks_of(config)
     base = base_of(config)
     _check(settings, tasks, seeds)
+    _check_kind(settings, config.experts)
     mixture = run_on(config, tasks, base, out, progress, executor)[0] if OURS in settings.mixtures else None
-    bench = _Bench(tasks, base, mixture, config.training, config.probes, settings, out)
+    bench = _Bench(tasks, base, mixture, config.training, config.probes, settings, out, config.experts)
     return _report(bench, seeds, jobs, progress, executor)
 
 
@@ -191,6 +193,7 @@ class _Bench:
     probes: ProbeSettings
     settings: EvaluationSettings
     out: Path
+    experts: ExpertSettings = FINE_TUNED
 
 
 def _report(bench: _Bench, seeds: int, jobs: int, progress: Progress, executor: Executor) -> Report:
@@ -215,8 +218,8 @@ def _report(bench: _Bench, seeds: int, jobs: int, progress: Progress, executor: 
         executor=executor,
     )
     compared = {steps: _compared(bench, found, steps, progress) for steps in found.budgets}
-    experts = len(bench.tasks) * bench.training.steps * bench.training.batch_size
-    spent = experts if any(each.curves is not None for each in evidence.values()) else 0
+    asked = OURS in settings.mixtures or evidence_parts(settings.mixtures)
+    spent = bench.experts.examples(bench.training, len(bench.tasks)) if asked else 0
     forecasts = {steps: each for steps in evidence if (each := _forecasts(found, steps, evidence[steps])) is not None}
     report = Report(found, settings.mixtures[0], compared, spent, _short_runs(settings.mixtures, evidence), forecasts)
     write_atomic(bench.out / EVALUATION_FILE, seal(report.as_dict()))
@@ -226,7 +229,8 @@ def _report(bench: _Bench, seeds: int, jobs: int, progress: Progress, executor: 
 def _evidence(
     bench: _Bench, tokenised: Sequence[TokenTask], progress: Progress, executor: Executor
 ) -> dict[int, Evidence]:
-    """What mixture rules and forecasts look at, by number of steps; sizes alone where no experts are asked for.
+    """What mixture rules and forecasts look at, by number of steps; sizes alone where no experts are asked for,
+    or those of the run have no curves that a forecast could be made of.
 
     It cares about what the comparison's average does: the target weights, or every family alike where there are none.
     """
@@ -236,13 +240,15 @@ def _evidence(
     target = bench.settings.target_weights
     weights = family_weights(names, families) if target is None else checked_targets(target, names)
     finals = {steps: bench.training.model_copy(update={"steps": steps}) for steps in bench.settings.steps}
-    if not parts and OURS not in wanted:
+    if not parts and (OURS not in wanted or not bench.experts.have_curves):
         sizes = [len(task.train) for task in tokenised]
         return {
             steps: Evidence(names, sizes, steps * final.batch_size, target_weights=weights)
             for steps, final in finals.items()
         }
-    experts = train_tokenised(tokenised, bench.base, bench.out, bench.training, bench.probes, progress, executor)
+    experts = train_tokenised(
+        tokenised, bench.base, bench.out, bench.training, bench.probes, progress, executor, settings=bench.experts
+    )
     if experts.diverged:
         raise InputError(f"{said(experts.diverged)} To compare mixtures of the others, take it out of the tasks.")
     return {
@@ -329,6 +335,16 @@ def _check(settings: EvaluationSettings, tasks: TaskSet, seeds: int) -> None:
             raise InputError(f"task {task.name!r}: its eval part is empty; set splits.eval.")
     if settings.harness is not None:
         check_harness(settings.harness)
+
+
+def _check_kind(settings: EvaluationSettings, experts: ExpertSettings) -> None:
+    """Complain of mixtures by learning curves where the run's experts have none."""
+    for name in settings.mixtures:
+        if not experts.have_curves and "curves" in evidence_parts([name]):
+            raise InputError(
+                f"evaluation.mixtures: {name!r} needs learning curves, and experts.kind: {experts.kind} leaves none;"
+                " leave it out, or take experts: {kind: fine_tuned}."
+            )
 
 
 def _views(settings: EvaluationSettings, tasks: TaskSet) -> tuple[View, ...]:

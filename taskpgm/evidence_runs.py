@@ -73,7 +73,7 @@ def gather_evidence(
         target_weights=target_weights,
         predictions=predictions,
         affinity=estimate_affinity(predictions, progress=progress, executor=executor),
-        curves=experts.curves(),
+        curves=experts.curves() if experts.have_curves else None,
         proxies=proxies,
         pilot=pilot,
     )

@@ -1,4 +1,4 @@
-"""The models of experts, one after the other; with adapters all on one base in memory.
+"""The models of experts, one after the other; with adapters, or in context, all on one base in memory.
 
     models = ExpertModels(experts)
     for index in range(len(experts.names)):
@@ -30,7 +30,7 @@ class ExpertModels:
             self._shared = without_adapter(self._shared)
             return self._shared
         loaded = load_base(self.experts.base, self.experts.training.precision)
-        if self.experts.training.lora is not None:
+        if self.experts.on_base:
             self._shared = loaded
         return loaded
 
@@ -39,7 +39,9 @@ class ExpertModels:
         return self.at(self.experts.directories[index])
 
     def at(self, folder: Path) -> Any:
-        """The model of the expert in a folder."""
+        """The model of the expert in a folder; of an in-context one it is the base."""
+        if not self.experts.settings.trained:
+            return self.base()
         if self.experts.training.lora is None:
             return self.experts.load_from(folder)
         self._shared = adapted(self.base(), folder)

@@ -8,9 +8,10 @@ base stays in memory, which saves loading it; what comes out is the same.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import tempfile
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -29,7 +30,7 @@ from taskpgm.fine_tuning import as_in_training, fine_tune, load_start, looking_o
 from taskpgm.progress import Progress
 from taskpgm.storage import atomic_directory
 from taskpgm.tokens import TokenExample, TokenTask
-from taskpgm.types import FloatArray, Probes
+from taskpgm.types import FloatArray, InputError, Probes
 
 _log = logging.getLogger(__name__)
 BASE = "base"  # what a base model that stays in memory is kept as
@@ -209,7 +210,8 @@ def train_one(
     snapshots, losses = training.snapshot_steps(), [np.array(list(start_losses.values()))]
     model = trainable(base, training, loaded)
     try:
-        fine_tune(model, sequence, training, looking_on(model, snapshots, look, losses, on_step))
+        with _named(task):
+            fine_tune(model, sequence, training, looking_on(model, snapshots, look, losses, on_step))
         if not np.all(np.isfinite(losses)):
             raise DivergedError(
                 f"task {task.name!r}: training diverged (its losses are not finite); lower learning_rate."
@@ -220,6 +222,15 @@ def train_one(
         _keep(model, directory, _exposure(sequence, snapshots, training.batch_size), by_key)
     finally:
         without_adapter(model)
+
+
+@contextlib.contextmanager
+def _named(task: TokenTask) -> Iterator[None]:
+    """A block in which what is wrong is said of a task."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"task {task.name!r}: {error}") from error
 
 
 def _exposure(sequence: Sequence[TokenExample], snapshots: list[int], batch_size: int) -> dict[str, list[int]]:

@@ -12,11 +12,13 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from taskpgm.adapters import with_adapter
+from taskpgm.adapters import adapted, with_adapter
 from taskpgm.base import Base, device, load_base
 from taskpgm.checkpointing import recompute_activations
 from taskpgm.config import TrainingSettings
@@ -61,16 +63,22 @@ def as_in_training(training: TrainingSettings) -> Iterator[None]:
         yield
 
 
-def trainable(base: Base, training: TrainingSettings, loaded: Any | None = None) -> Any:
+def trainable(base: Base, training: TrainingSettings, loaded: Any | None = None, start: Path | None = None) -> Any:
     """The base as training starts from it, with an adapter where the settings ask for one.
+
+    start: a folder with the weights, or the adapter, of another training, which goes on.
 
     loaded: the base where it is in memory already; only an adapter can be put on it, as all else would change it.
     """
     from transformers import set_seed
 
     set_seed(training.seed)
+    if training.lora is None and start is not None:
+        return load_start(replace(base, path=start), training)
     model = load_start(base, training) if loaded is None else loaded
-    return model if training.lora is None else with_adapter(model, training.lora)
+    if training.lora is None:
+        return model
+    return with_adapter(model, training.lora) if start is None else adapted(model, start, to_train=True)
 
 
 def fine_tune(

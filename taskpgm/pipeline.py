@@ -36,6 +36,7 @@ from taskpgm.curves import Finding, diagnose
 from taskpgm.diverged import without
 from taskpgm.energy_settings import EnergySettings
 from taskpgm.executors import LOCAL, Executor
+from taskpgm.expert_settings import FINE_TUNED, ExpertSettings
 from taskpgm.feasible import FeasibleSet
 from taskpgm.feasible_settings import Allowed, feasible_set
 from taskpgm.forecasting import forecast
@@ -65,6 +66,7 @@ NO_FORECAST = (
     "No forecast: experts were trained before all tasks were there, and how their losses on these fell is not known."
     " A run with energy: {kind: coverage}, or in another folder, trains them once more."
 )
+NO_CURVES = "No forecast: experts of kind {} have no learning curves."
 PACKAGES = ("torch", "transformers", "peft", "accelerate", "numpy", "cvxpy", "clarabel", "taskpgm")
 
 
@@ -86,7 +88,7 @@ def run_on(
 ) -> tuple[Mixture, bool]:
     """`run` with the configuration's tasks and base in hand."""
     settings = (config.training, config.probes, config.energy, config.feasible, config.mixture)
-    return mix(tasks, base, out, *settings, progress=progress, executor=executor)
+    return mix(tasks, base, out, *settings, kind=config.experts, progress=progress, executor=executor)
 
 
 def base_of(config: RunConfig) -> Base:
@@ -158,11 +160,13 @@ def mix(
     feasible: FeasibleSettings,
     amounts: MixtureSettings,
     *,
+    kind: ExpertSettings = FINE_TUNED,
     progress: Progress,
     executor: Executor = LOCAL,
 ) -> tuple[Mixture, bool]:
     """From tasks and a base model to the mixture in out/mixture.json; the flag says whether it was computed now."""
     settings = {
+        "experts": kind.model_dump(mode="json"),
         "training": training.model_dump(mode="json")
         | ({} if training.diverged == "refuse" else {"diverged": "exclude"}),
         "probes": probes.model_dump(mode="json"),
@@ -183,7 +187,9 @@ def mix(
     sizes = {task.name: task.size for task in tokenised}
     allowed = checked_bounds(tasks, tokenised, probes, energy, feasible, amounts)
     covering = energy.kind == "coverage"
-    experts = train_tokenised(tokenised, base, out, training, probes, progress, executor, curves=covering)
+    experts = train_tokenised(
+        tokenised, base, out, training, probes, progress, executor, curves=covering, settings=kind
+    )
     if experts.diverged:
         tasks, tokenised = without(tasks, experts.diverged), tuple(t for t in tokenised if t.name in experts.names)
         sizes = {task.name: task.size for task in tokenised}
@@ -229,7 +235,7 @@ def mix(
     if chosen is not None:
         details["choice"] = chosen.as_dict()
     if learned is None:
-        details["no_forecast"] = NO_FORECAST
+        details["no_forecast"] = NO_FORECAST if kind.have_curves else NO_CURVES.format(kind.kind)
     elif solution.point is not None:
         even = np.full(len(tasks), 1.0 / len(tasks))
         by_family = energy.target_weights is None and len(set(families)) > 1
@@ -310,7 +316,7 @@ def _references(experts: Experts, probes: ProbeSettings) -> dict[str, list[str]]
     """The artefacts in the run's folder that the mixture rests on, by kind, in an order of their own."""
     from taskpgm.predictive import prediction_folders
 
-    folders = [*experts.directories, *prediction_folders(experts, probes)]
+    folders = [*experts.directories, *experts.shared, *prediction_folders(experts, probes)]
     if experts.base.path.parent == experts.out / "base":
         folders.append(experts.base.path)
     kinds = sorted({folder.parent.name for folder in folders})

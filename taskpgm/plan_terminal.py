@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from taskpgm.evidence_costs import EvidenceRow
-    from taskpgm.run_costs import Stage
     from taskpgm.run_plan import RunPlan
+    from taskpgm.stages import Stage
 
 LOG_WIDTH = 200  # in a log: no folding
 STAGE_COLUMNS = ("stage", "tokens", "FLOPs", "time", "memory", "disk")

@@ -69,7 +69,7 @@ def expert_item(
     experts = models.experts
     reading = Reading(_settings(experts), (), k, vocabulary, batch_size)
     sources = [Source(experts.directories[index]), Source(_folder(experts, "base", k), shared=True)]
-    if experts.training.lora is not None:
+    if experts.on_base:
         sources.append(base_source(experts.base))
     name = f"the expert of task {experts.names[index]!r}"
     return _item(
@@ -126,10 +126,10 @@ def _read_base(job: Job) -> None:
 
 def _read_expert(job: Job) -> None:
     reading: Reading = job.data
-    probes = {key: job.common[key] for key in reading.keys}
     job.report(0)
     directory, base, *more = job.sources
     known = _known(base)
+    probes = {key: reading.experts.as_read(directory, job.common[key]) for key in reading.keys}
 
     def chunks() -> Iterator[NDArray[Any]]:
         model, targets = _models(job, *more).at(directory), []
@@ -155,7 +155,7 @@ def _models(job: Job, *base: Path) -> ExpertModels:
 
 
 def _settings(experts: Experts) -> Experts:
-    return replace(experts, names=(), directories=(), probes=())
+    return replace(experts, names=(), directories=(), probes=(), shared=())
 
 
 def _write(job: Job, layout: Layout, chunks: Iterator[NDArray[Any]]) -> None:

@@ -14,10 +14,10 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 from taskpgm.config import RunConfig, TrainingSettings
 from taskpgm.costs import (
+    FILES,
     ModelShape,
     Precision,
     Saving,
@@ -34,8 +34,19 @@ from taskpgm.costs import (
     training_bytes,
     training_flops,
 )
+from taskpgm.demonstrations import Demonstrations
+from taskpgm.expert_settings import FINE_TUNED, ExpertSettings
 from taskpgm.hardware import Hardware
-from taskpgm.run_work import expert_work, final_training, measuring, mixed_work, reading
+from taskpgm.run_work import (
+    expert_work,
+    final_training,
+    measuring,
+    mixed_work,
+    reading,
+    reading_in_context,
+    shared_run_work,
+)
+from taskpgm.stages import Stage, joined
 from taskpgm.tokens import TokenTask, probes_by_task
 from taskpgm.types import InputError, Probes
 
@@ -45,36 +56,12 @@ STEP_OVERHEAD = 0.005  # seconds a batch takes besides computing, measured on ti
 FINAL, EVALUATION = "final run", "evaluation"
 
 
-@dataclass(frozen=True)
-class Stage:
-    """One stage: real tokens read or trained on, operations, seconds, peak bytes of memory, bytes left on disk.
-
-    on_device: whether it runs on the device; divergences are computed on the processor.
-    """
-
-    name: str
-    tokens: float
-    flops: float
-    seconds: float
-    memory: float
-    disk: float
-    on_device: bool = True
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {
-            "stage": self.name,
-            "tokens": round(self.tokens),
-            "flops": self.flops,
-            "hours": self.seconds / 3600.0,
-            "memory_bytes": round(self.memory),
-            "disk_bytes": round(self.disk),
-        }
-
-
 @dataclass(frozen=True, eq=False)
 class Costing:
-    """Everything that the cost of a run depends on. seeds: training runs on each mixture of the evaluation."""
+    """Everything that the cost of a run depends on. seeds: training runs on each mixture of the evaluation.
+
+    shown: what each task's expert is shown before the probes, where experts are in-context ones.
+    """
 
     config: RunConfig
     tasks: tuple[TokenTask, ...]
@@ -83,6 +70,7 @@ class Costing:
     utilisation: float = UTILISATION
     devices: int = 1
     seeds: int = 3
+    shown: tuple[Demonstrations, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0.0 < self.utilisation <= 1.0:
@@ -95,13 +83,14 @@ class Costing:
         return (*self.evidence(), self.final)
 
     def evidence(self, training: TrainingSettings | None = None, *, graph: bool = True) -> tuple[Stage, ...]:
-        """What comes before the final run, with these settings for experts, or the configuration's.
+        """What comes before the final run, with experts fine-tuned by these settings, or the configuration's experts.
 
         graph: whether experts read the probes of all tasks, or their own task's alone and predict nothing.
         """
+        kind = FINE_TUNED if training is not None else self.config.experts
         training = training or self.config.training
-        stages = (self._base(), self._experts(training, graph))
-        return (*stages, self._predictions(training), self._divergences()) if graph else stages
+        stages = (self._base(), self._experts(training, graph, kind))
+        return (*stages, self._predictions(training, kind), self._divergences()) if graph else stages
 
     def share_of_final(self, stages: Sequence[Stage] | None = None) -> float:
         """The operations of the evidence over those of the final run."""
@@ -159,29 +148,37 @@ class Costing:
         memory = reading_bytes(shape, work, precision, self.saving)
         return self._stage("base on probes", work, reading_flops(shape, work), memory, disk, precision)
 
-    def _experts(self, training: TrainingSettings, graph: bool) -> Stage:
+    def _experts(self, training: TrainingSettings, graph: bool, kind: ExpertSettings) -> Stage:
         """Training, and looking at the probes of all tasks at every snapshot but the first."""
+        if not kind.trained:
+            return Stage("experts", 0.0, 0.0, 0.0, 0.0, len(self.different) * FILES)
         shape, precision = self.shape, training.precision
-        looks = len(training.snapshot_steps()) - 1
+        looks = len(training.snapshot_steps()) - 1 if kind.have_curves else 0
         own, keys = self._probes
         work = look = Work()
-        for i in self.different:
+        if kind.shares_a_run:
+            work, look = shared_run_work(self.tasks, [self.tasks[i] for i in self.different], training, kind)
+        for i in self.different if kind.have_curves else ():
             work += expert_work(self.tasks[i], training)
             read = self._reading if graph else reading([own[keys[i]]], self.config.probes.batch_size)
             look += read.times(looks)
         kept = activation_bytes(shape, work.most_positions, work.most_outputs, precision, self.saving)
         memory = state_bytes(shape, precision, self.saving) + max(kept, passing_bytes(shape, look, precision))
-        disk = len(self.different) * expert_disk(shape, looks + 1, len(self.tasks))
+        models = len(self.different) + kind.shares_a_run  # that run leaves one as well
+        disk = models * expert_disk(shape, looks + 1, len(self.tasks))
         trained = self._stage("experts", work, training_flops(shape, work, self.saving), memory, disk, precision)
         looked = self._stage("experts", look, reading_flops(shape, look), 0.0, 0.0, precision)
-        return _joined(trained, looked)
+        return joined(trained, looked)
 
-    def _predictions(self, training: TrainingSettings) -> Stage:
-        count, precision = len(self.different), training.precision
+    def _predictions(self, training: TrainingSettings, kind: ExpertSettings) -> Stage:
+        count, precision, shape = len(self.different), training.precision, self.shape
         work = self._reading.times(count)
+        if not kind.trained:
+            shown = [self.shown[i] for i in self.different]
+            work, shape = reading_in_context(shown, self._probes[0], self.config.probes), replace(shape, adapter=0)
         disk = count * prediction_disk(self._contexts, self._kept)
-        memory = reading_bytes(self.shape, work, precision, self.saving)
-        return self._stage("predictions", work, reading_flops(self.shape, work), memory, disk, precision)
+        memory = reading_bytes(shape, work, precision, self.saving)
+        return self._stage("predictions", work, reading_flops(shape, work), memory, disk, precision)
 
     def _divergences(self) -> Stage:
         n, kept = len(self.tasks), self._kept
@@ -209,8 +206,8 @@ class Costing:
             )
             judged = read.times(runs)
             looked = self._stage(EVALUATION, judged, reading_flops(self.shape, judged), 0.0, 0.0, training.precision)
-            done = _joined(trained, looked)
-            total = done if total is None else _joined(total, done)
+            done = joined(trained, looked)
+            total = done if total is None else joined(total, done)
         assert total is not None
         kept = settings.harness is not None
         models = self.seeds * len(settings.mixtures) * len(settings.steps) if kept else 0
@@ -220,18 +217,6 @@ class Costing:
         computing = flops / (self.hardware.rate(precision) * self.utilisation)
         seconds = (computing + STEP_OVERHEAD * work.batches) / self.devices
         return Stage(name, work.tokens, flops, seconds, memory, disk)
-
-
-def _joined(one: Stage, other: Stage) -> Stage:
-    """Two parts of one stage, one after the other."""
-    return Stage(
-        one.name,
-        one.tokens + other.tokens,
-        one.flops + other.flops,
-        one.seconds + other.seconds,
-        max(one.memory, other.memory),
-        one.disk + other.disk,
-    )
 
 
 def _short_runs(mixtures: Sequence[str], tasks: int) -> float:

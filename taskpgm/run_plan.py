@@ -18,12 +18,15 @@ from typing import Any
 
 from taskpgm.base import Base, locate_description
 from taskpgm.config import LoraSettings, ModelSettings, RunConfig
+from taskpgm.demonstrations import Demonstrations, demonstrations_of
 from taskpgm.experts import tokenize_for
 from taskpgm.hardware import found_hardware, named_hardware
 from taskpgm.model_shape import read_shape
 from taskpgm.pipeline import checked_bounds, pinned
-from taskpgm.run_costs import UTILISATION, Costing, Stage
+from taskpgm.run_costs import UTILISATION, Costing
+from taskpgm.stages import Stage
 from taskpgm.tasks import tasks_of
+from taskpgm.tokens import TokenTask, probes_by_task
 from taskpgm.types import InputError
 
 FORMAT = "taskpgm-plan/1"
@@ -191,8 +194,15 @@ def plan_of(
         check_known(name)
     training = config.training
     device = named or found_hardware(training.threads, {training.precision})
-    costing = Costing(config, tokenised, shape, device, utilisation, devices, seeds)
+    shown = () if config.experts.trained else _shown(config, tokenised, Base(folder, ""))
+    costing = Costing(config, tokenised, shape, device, utilisation, devices, seeds, shown)
     return RunPlan(costing, folder, out, _notes(config, tasks.notes))
+
+
+def _shown(config: RunConfig, tasks: tuple[TokenTask, ...], base: Base) -> tuple[Demonstrations, ...]:
+    """What in-context experts are shown."""
+    own = probes_by_task(tasks, config.probes.per_task)[1]
+    return tuple(demonstrations_of(tasks, base, config.training.seed, config.experts, tuple(own.values())))
 
 
 def _notes(config: RunConfig, notes: tuple[str, ...]) -> tuple[str, ...]:

@@ -9,25 +9,45 @@ long runs the first batches stand for all.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from taskpgm.config import EvaluationSettings, MeasureSettings, MixtureSettings, TrainingSettings
+from taskpgm.config import EvaluationSettings, MeasureSettings, MixtureSettings, ProbeSettings, TrainingSettings
 from taskpgm.costs import Work, batch_work, training_work
+from taskpgm.demonstrations import Demonstrations, shown_before
+from taskpgm.expert_settings import ExpertSettings
 from taskpgm.fine_tuning import training_sequence
+from taskpgm.linearised import LENGTHS, chosen_examples
 from taskpgm.sampling import mixed_sequence
 from taskpgm.tokens import TokenExample, TokenTask, make_probes
 from taskpgm.training_run import held_out
 from taskpgm.types import Probes
 
 MOST_BATCHES = 2_000
+MOST_EXPERTS = 16
 
 
 def expert_work(task: TokenTask, training: TrainingSettings) -> Work:
     """Training one task's expert."""
     counted = _counted(training)
     return _scaled(training_sequence(task.train, counted), training, counted)
+
+
+def shared_run_work(
+    tasks: Sequence[TokenTask], different: Sequence[TokenTask], training: TrainingSettings, kind: ExpertSettings
+) -> tuple[Work, Work]:
+    """(what is trained, what is read) for experts that start from one run on all tasks; `different` have one each."""
+    trained, read = mixed_work(tasks, training), Work()
+    for task in different:
+        if kind.kind == "multi_task":
+            trained += expert_work(task, kind.own_training(training))
+        else:
+            lengths = np.array([len(row.ids) for row in chosen_examples(task, kind.examples_each, training)])
+            batches = training_work(lengths, training.batch_size)
+            trained += training_work(lengths, 1) + batches  # each gradient by itself, and all of them in one
+            read += batches.times(len(LENGTHS))
+    return trained, read
 
 
 def mixed_work(tasks: Sequence[TokenTask], training: TrainingSettings) -> Work:
@@ -52,6 +72,13 @@ def reading(probes: Iterable[Probes], batch_size: int) -> Work:
             tokens, longest = sum(lengths[i] for i in members), max(lengths[i] for i in members)
             total += batch_work(tokens, len(members), longest, len(members) * len(places))
     return total
+
+
+def reading_in_context(shown: Sequence[Demonstrations], probes: Mapping[str, Probes], settings: ProbeSettings) -> Work:
+    """The same by experts that have demonstrations before every probe; some stand for all of many."""
+    counted = shown[:MOST_EXPERTS]
+    works = (reading((shown_before(own, each) for own in probes.values()), settings.batch_size) for each in counted)
+    return sum(works, Work()).times(len(shown) / len(counted))
 
 
 def measuring(tasks: Sequence[TokenTask], settings: EvaluationSettings) -> Work:

@@ -191,8 +191,7 @@ def _tokenize_examples(examples: Sequence[Example], tokenizer: Any, place: str) 
     ]
     prompts = _ids(tokenizer, [prompt for prompt, _ in texts])
     targets = _continued(tokenizer, [target for _, target in texts])
-    end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-    start = [token for token in tokenizer("")["input_ids"] if token not in end or token == tokenizer.bos_token_id]
+    end, start = _end(tokenizer), leading_tokens(tokenizer)
     result = []
     for prompt, target, chat in zip(prompts, targets, chats, strict=True):
         head = list(prompt) if chat else [*start, *prompt]
@@ -200,6 +199,21 @@ def _tokenize_examples(examples: Sequence[Example], tokenizer: Any, place: str) 
         head = head or end or [target[0]]
         result.append(TokenExample((*head, *target, *([] if chat else end)), len(head)))
     return result
+
+
+def leading_tokens(tokenizer: Any) -> list[int]:
+    """What every text begins with, a chat's template apart."""
+    end = _end(tokenizer)
+    return [token for token in tokenizer("")["input_ids"] if token not in end or token == tokenizer.bos_token_id]
+
+
+def plain_tokens(tokenizer: Any, text: str) -> list[int]:
+    """A text alone, without anything that tokenizers put around it."""
+    return _ids(tokenizer, [text])[0]
+
+
+def _end(tokenizer: Any) -> list[int]:
+    return [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
 
 
 def _ids(tokenizer: Any, texts: Iterable[str]) -> list[list[int]]:

@@ -12,7 +12,7 @@ import torch
 from tiny import save_model, write_config, write_tasks
 
 import taskpgm as tp
-from taskpgm.config import TrainingSettings
+from taskpgm.config import TrainingSettings, load_config
 from taskpgm.diverged import said
 from taskpgm.fine_tuning import training_sequence
 from taskpgm.report_page import load_page
@@ -109,3 +109,10 @@ def test_a_run_goes_on_without_it_and_says_so(tmp_path: Path, bad: set[int], cal
 def test_the_choice_is_no_part_of_what_determines_an_expert() -> None:
     assert settings(diverged="exclude").model_dump() == settings().model_dump()
     assert training_sequence([1, 2, 3], settings(diverged="exclude")) == training_sequence([1, 2, 3], settings())
+
+
+def test_experts_that_share_a_run_are_not_left_out_one_by_one(tmp_path: Path) -> None:
+    kind = {"experts": {"kind": "multi_task"}, "energy": {"kind": "pairwise"}}
+    path = write_config(tmp_path, training={"steps": 2, "diverged": "exclude"}, **kind)
+    with pytest.raises(tp.InputError, match=r"diverged: exclude is for experts\.kind: fine_tuned"):
+        load_config(path)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,6 +82,10 @@ def limited(most: int) -> Callable[[Any], None]:
     return limit
 
 
+def no_memory(*arguments: Any, **named: Any) -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory.")
+
+
 @contextmanager
 def no_memory_in_backward(once: int) -> Iterator[list[int]]:
     """The backward pass runs out of memory at its `once`-th time."""
@@ -139,11 +146,18 @@ def test_no_memory_for_one_example_is_one_line(base: Base) -> None:
         trained(base, limited(0))
 
 
-def test_no_memory_for_the_optimiser_is_one_line(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
-    def step(*arguments: Any, **named: Any) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory.")
+def test_of_a_task_whose_examples_are_too_much_the_name_is_told(base: Base, tmp_path: Path) -> None:
+    tasks = tp.load_tasks(write_tasks(tmp_path / "tasks", ("copy", "upper")))
+    held, training = load_model(base.path), TRAINING.model_copy(update={"lora": LORA})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(expert_training, "load_start", lambda *a: held)
+        patch.setattr(torch.Tensor, "backward", no_memory)
+        with pytest.raises(InputError, match=r"^task 'copy': training: memory runs out with one example at a time"):
+            tp.train_experts(tasks, base, tmp_path, training=training, probes=tp.ProbeSettings(per_task=4))
 
-    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+
+def test_no_memory_for_the_optimiser_is_one_line(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.optim.AdamW, "step", no_memory)
     with pytest.raises(InputError, match=r"training: memory runs out; what helps: .*lora"):
         trained(base)
 
@@ -232,3 +246,17 @@ def test_a_curve_in_bfloat16_is_read_alike_from_start_to_end(
     still = TRAINING.model_copy(update={"learning_rate": 1e-30, "precision": "bfloat16", "lora": lora})
     curves = tp.train_experts(tasks, base, tmp_path, training=still, probes=tp.ProbeSettings(per_task=4)).curves()
     assert np.array_equal(curves.losses, np.broadcast_to(curves.losses[:, :1], curves.losses.shape))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="needs Linux, to tell and limit its own memory")
+def test_a_process_that_is_really_out_of_memory_goes_on(tmp_path: Path) -> None:
+    script = Path(__file__).with_name("real_memory.py")
+    arguments = [sys.executable, "-W", "ignore", str(script), str(tmp_path)]
+    done = subprocess.run(arguments, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert {line.split(":")[0] for line in found["told"]} == {"training", "reading probes"}
+    assert all("memory runs out with" in line for line in found["told"])
+    assert found["weights"] < 1e-4
+    assert found["loss"] < 1e-6

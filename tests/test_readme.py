@@ -96,6 +96,13 @@ def test_the_configuration_for_large_models_is_one(workplace: Path) -> None:
     assert (shown.model.load_in, shown.training.micro_batch) == ("4bit", 4)
 
 
+def test_the_configuration_for_cheaper_evidence_is_one(workplace: Path) -> None:
+    path = workplace / "cheaper.yaml"
+    path.write_text(next(block for block in blocks("yaml") if "in_context, demonstrations" in block))
+    shown = load_config(path)
+    assert (shown.experts.kind, shown.experts.demonstrations, shown.energy.kind) == ("in_context", 4, "pairwise")
+
+
 def test_every_taskpgm_command_works(
     workplace: Path, typed: dict[str, object], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -33,14 +33,16 @@ def save_model(directory: Path, kind: str = "Llama", seed: int = 0, **changes: A
 
     tokenizer = build_tokenizer()
     torch.manual_seed(seed)
-    config = getattr(transformers, f"{kind}Config")(
-        vocab_size=len(tokenizer),
-        max_position_embeddings=CONTEXT_WINDOW,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        **{**SIZES, **changes},
-    )
+    settings: dict[str, Any] = {
+        "vocab_size": len(tokenizer),
+        "max_position_embeddings": CONTEXT_WINDOW,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        **SIZES,
+        **changes,
+    }
+    config = getattr(transformers, f"{kind}Config")(**settings)
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     return directory
