@@ -14,6 +14,7 @@ from parts.study_report import by_mixture, interval
 from taskpgm.paired import View, t_interval, views
 
 Array = NDArray[np.float64]
+EVEN = "uniform-even"
 PRIMARY = (
     ("adaptive-families", "uniform"),
     ("uniform-even", "uniform"),
@@ -38,13 +39,14 @@ def inside(arguments: argparse.Namespace) -> None:
         shown = [_shown(records, cell, name, other, corrected, 0) for cell in cells]
         if any(shown):
             print(f"| {name} to {other} | " + " | ".join(shown) + " |")
-    for level, title in ((0, "families"), (1, "tasks")):
+    names = list(dict.fromkeys(run["mixture"] for record in records for run in record["runs"]))
+    for level, title in ((0, "families"), (1, "tasks")) if EVEN in names else ():
         print(f"\n## All, to uniform-even, mean over {title}, 95 % intervals of each comparison alone\n")
         print("| | " + " | ".join(heads) + " |")
         print("|---" * (len(cells) + 1) + "|")
-        for name in dict.fromkeys(run["mixture"] for record in records for run in record["runs"]):
-            if name != "uniform-even":
-                shown = [_shown(records, cell, name, "uniform-even", 0.95, level) for cell in cells]
+        for name in names:
+            shown = [_shown(records, cell, name, EVEN, 0.95, level) for cell in cells]
+            if name != EVEN and any(shown):
                 print(f"| {name} | " + " | ".join(shown) + " |")
     print("\n" + _decisions(records))
 
