@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from taskpgm.base import Base, load_model_config, load_tokenizer
-from taskpgm.expert_curves import expert_damage, write_curve
+from taskpgm.expert_curves import NO_CURVE, expert_damage, write_curve
 from taskpgm.expert_settings import ExpertSettings
 from taskpgm.integrity import keep_sound, read_sealed, seal
 from taskpgm.storage import atomic_directory, content_hash, write_atomic
@@ -79,7 +79,7 @@ def keep_demonstrations(chosen: Sequence[Demonstrations], base: Base, out: Path)
         if not (directory.is_dir() and keep_sound(directory, expert_damage)):
             with atomic_directory(directory) as folder:
                 write_atomic(folder / DEMONSTRATIONS_FILE, seal(asdict(each)))
-                write_curve(folder, {}, {})
+                write_curve(folder, NO_CURVE, {})
     return directories
 
 

@@ -19,6 +19,8 @@ from taskpgm.storage import content_hash, file_hash, write_atomic
 from taskpgm.types import FloatArray, InputError, LossCurves, Probes, readonly
 
 CURVE_FILE = "curve.json"
+NO_CURVE: Mapping[str, list[int]] = {"steps": [], "examples": [], "target_tokens": []}
+"""The exposure of an expert that nobody looked at on its way."""
 
 
 def unknown_probes(directory: Path, keys: Collection[str]) -> list[str]:

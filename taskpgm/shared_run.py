@@ -20,7 +20,7 @@ from taskpgm.base import Base, base_source, chosen_threads, save_parts, torch_th
 from taskpgm.config import TrainingSettings
 from taskpgm.executors import Executor, Item, Job, Source
 from taskpgm.executors.executor import nothing
-from taskpgm.expert_curves import expert_damage, write_curve
+from taskpgm.expert_curves import NO_CURVE, expert_damage, write_curve
 from taskpgm.fine_tuning import fine_tune, load_start, trainable
 from taskpgm.integrity import keep_sound
 from taskpgm.progress import Progress
@@ -132,7 +132,7 @@ def keep(model: Any, job: Job) -> None:
         settle_description(model, job.data.base.path)
     with atomic_directory(job.place) as folder:
         save_parts(folder, model)
-        write_curve(folder, {}, {})
+        write_curve(folder, NO_CURVE, {})
 
 
 def _there(directory: Path) -> bool:

@@ -35,11 +35,12 @@ def run(kind: str, deadline: float | None = 30.0) -> Solution:
 
 
 def is_gone(process: int) -> bool:
-    """Whether a process ends within a while; one that nobody has waited for yet counts as ended."""
+    """Whether a process ends within a while, with its threads; one that nobody has waited for yet counts as ended."""
     for _ in range(500):
-        stat = Path(f"/proc/{process}/stat")
+        place = Path(f"/proc/{process}")
         try:
-            if stat.read_text().rpartition(")")[2].split()[0] == "Z":
+            state = (place / "stat").read_text().rpartition(")")[2].split()[0]
+            if state == "Z" and len(list((place / "task").iterdir())) == 1:
                 return True
         except (FileNotFoundError, ProcessLookupError):
             return True

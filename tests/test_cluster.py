@@ -43,6 +43,7 @@ def machine() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="tp-"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", str(folder))
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *sys.path]))  # for items of these tests
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_AUTH_MODE", "disabled")  # else Ray puts a token into the user's home
         ray.init(

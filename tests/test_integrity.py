@@ -249,7 +249,7 @@ def test_a_mixture_of_another_version_is_said_to_be_one_and_computed_again(
 
 def test_every_kind_of_artefact_has_a_check_and_links_are_left_alone(project: Path, tmp_path: Path) -> None:
     kinds = {each.kind for each in artefacts(project / "done")}
-    assert kinds == set(CHECKS) - {"base", "trained_models", "harness"}
+    assert kinds == set(CHECKS) - {"base", "trained_models", "harness", "diverged"}
     (tmp_path / "experts").symlink_to(project / "done" / "experts")
     (tmp_path / "predictions").mkdir()
     for folder in (project / "done" / "predictions").iterdir():

@@ -12,7 +12,7 @@ from tiny import save_model, write_config, write_tasks
 
 import taskpgm as tp
 from taskpgm import shared_run
-from taskpgm.base import load_model
+from taskpgm.base import load_model, torch_threads
 from taskpgm.config import load_config
 from taskpgm.experts import Experts, tokenize_for
 from taskpgm.fine_tuning import fine_tune, trainable, training_sequence
@@ -54,8 +54,9 @@ def test_an_expert_is_the_shared_runs_end_trained_on(
     found = experts_of(tasks, model, tmp_path, training)
     own = training.model_copy(update={"steps": 2, "warmup_steps": 1})
     rows = tokenize_for(tasks, found.base, PROBES)[1].train
-    again = trainable(found.base, own, None, found.shared[0])
-    fine_tune(again, training_sequence(rows, own), own, lambda step: None)
+    with torch_threads(own.threads):
+        again = trainable(found.base, own, None, found.shared[0])
+        fine_tune(again, training_sequence(rows, own), own, lambda step: None)
     expected, got = dict(again.named_parameters()), dict(found.load(1).named_parameters())
     assert set(expected) == set(got)
     for name, values in expected.items():
