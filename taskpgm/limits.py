@@ -20,6 +20,8 @@ MOST_ENTRIES = 2**26
 """Numbers in the tables of a graph, and of an array in an archive: 512 MiB of them."""
 LONGEST_HEADER = 100_000_000
 """Bytes of the header of a safetensors file: the format's own limit."""
+LONGEST_PATH = 4096
+"""Characters of a file's place: what systems take."""
 MOST_SHOWN = 80
 """Characters of a value in a message."""
 LARGEST_NUMBER = 1e100

@@ -20,7 +20,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from taskpgm.config import RunConfig, SplitSettings, TaskSource, as_sources, resolve_path
-from taskpgm.limits import LONGEST_LINE, shown
+from taskpgm.limits import LONGEST_LINE, LONGEST_PATH, shown
 from taskpgm.settings import explain
 from taskpgm.storage import first_line, is_there, parse_json, read_json, versions
 from taskpgm.templates import filled
@@ -147,6 +147,8 @@ def _sources_of(path: Path) -> tuple[list[TaskSource], SplitSettings | None]:
 
 
 def _expand(source: TaskSource) -> Iterator[TaskSource]:
+    if len(source.path or "") > LONGEST_PATH:
+        raise InputError(f"{shown(source.path)}: no file has a name of {len(source.path or '')} characters.")
     if source.path is None or not glob.has_magic(source.path) or is_there(source.path):
         yield source
         return
