@@ -18,7 +18,9 @@ import argparse
 import json
 import platform
 import random
+import shlex
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -33,6 +35,7 @@ from parts.chaos_project import write_project
 
 from taskpgm.storage import canonical_json, versions, write_atomic
 
+RENEWED = 10  # faults after which the time of an undisturbed run is taken again
 MOST_ATTEMPTS = 4  # of the undisturbed command after a fault, before it is a failure
 
 
@@ -50,21 +53,29 @@ class Outcome:
 def chaos(faults: int, seed: int, names: tuple[str, ...], place: Path, say: Callable[[str], None]) -> list[Outcome]:
     """The outcome of so many faults, of the named kinds in turn."""
     ground = Ground(write_project(place / "project"), place / "disk" / "run", random.Random(seed))
-    began = time.monotonic()
-    first = finish(ground)
-    if first.code != 0:
-        sys.exit(f"error: the undisturbed run ends with {first.code}: {first.errors.strip()}")
-    ground.seconds = time.monotonic() - began
+    _undisturbed(ground)
     ground.size = sum(path.stat().st_size for path in ground.out.rglob("*") if path.is_file())
     expected = (ground.out / "mixture.json").read_bytes()
     say(f"undisturbed: {ground.seconds:.1f} s, {ground.size:,} bytes, {len(sound(ground.out))} artefacts")
     found = []
     for number in range(faults):
+        if number % RENEWED == RENEWED - 1:  # the machine may have more or less to do by now
+            shutil.rmtree(ground.out)
+            _undisturbed(ground)
         outcome = _one(names[number % len(names)], ground, expected)
         found.append(outcome)
         wrong = f"  WRONG: {'; '.join(outcome.wrong)}" if outcome.wrong else ""
         say(f"{number + 1:4d} {outcome.fault:12s} {outcome.what} ({outcome.code}, {outcome.seconds:.1f} s){wrong}")
     return found
+
+
+def _undisturbed(ground: Ground) -> None:
+    """A whole run, which says how long one takes."""
+    began = time.monotonic()
+    first = finish(ground)
+    if first.code != 0:
+        sys.exit(f"error: the undisturbed run ends with {first.code}: {first.errors.strip()}")
+    ground.seconds = time.monotonic() - began
 
 
 def _one(name: str, ground: Ground, expected: bytes) -> Outcome:
@@ -106,7 +117,7 @@ def _unheard_of(attempt: Attempt, codes: tuple[int, ...]) -> list[str]:
 # -------------------------------------------------------------------------------------------------------------- record
 
 
-def record(found: list[Outcome], seed: int, seconds: float) -> dict[str, object]:
+def record(found: list[Outcome], seed: int, seconds: float, only: str) -> dict[str, object]:
     """What is kept: how often each fault ended how, and all that went wrong."""
     by_fault = {}
     for name in dict.fromkeys(each.fault for each in found):
@@ -118,7 +129,7 @@ def record(found: list[Outcome], seed: int, seconds: float) -> dict[str, object]
             "same mixture in the end": sum(not each.wrong for each in own),
         }
     return {
-        "command": f"python benchmarks/chaos.py --faults {len(found)} --seed {seed}",
+        "command": f"python benchmarks/chaos.py --faults {len(found)} --seed {seed}" + only,
         "faults": len(found),
         "seconds": round(seconds),
         "wrong": [asdict(each) for each in found if each.wrong],
@@ -146,11 +157,13 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="a folder to work in, which is left as it is")
     parser.add_argument("--to", type=Path, help="a folder for the record")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it may be ignored, and so by the runs
     began = time.monotonic()
+    chosen = ["--only", *map(shlex.quote, arguments.only)] if arguments.only else []
     names = tuple(arguments.only or usable(lambda line: print(line, flush=True)))
     with _place(arguments.keep) as place, small_disk(place / "disk") if "full disk" in names else nullcontext():
         found = chaos(arguments.faults, arguments.seed, names, place, lambda line: print(line, flush=True))
-    told = record(found, arguments.seed, time.monotonic() - began)
+    told = record(found, arguments.seed, time.monotonic() - began, "".join(f" {each}" for each in chosen))
     if arguments.to is not None:
         write_atomic(arguments.to / f"seed-{arguments.seed}.json", (canonical_json(told) + "\n").encode())
     print(json.dumps({key: told[key] for key in ("faults", "seconds", "by_fault")}, indent=1))
