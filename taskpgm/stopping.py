@@ -52,6 +52,9 @@ def stopping_cleanly() -> Iterator[None]:
             signal.signal(number, _stop)
     try:
         yield
+    except Exception:
+        stop_if_asked()  # what the signal raised became another error: in the import of an extension, say
+        raise
     finally:
         _asked.clear()
         for number, handler in before.items():

@@ -170,3 +170,22 @@ def in_session(session: int) -> list[int]:
             if int(own) == session and state != "Z":
                 found.append(int(status.parent.name))
     return found
+
+
+def _mistaken(number: signal.Signals | None) -> None:
+    """Libraries whose extensions are being imported turn whatever is raised there into an error of theirs."""
+    with stopping_cleanly():
+        try:
+            if number is not None:
+                signalled(number)
+        finally:
+            raise ImportError("initialization failed")
+
+
+@pytest.mark.parametrize("number", CODES)
+def test_a_signal_that_became_another_error_is_still_a_stop(number: signal.Signals) -> None:
+    with pytest.raises(Stopped) as stop:
+        _mistaken(number)
+    assert stop.value.exit_code == CODES[number]
+    with pytest.raises(ImportError):
+        _mistaken(None)
