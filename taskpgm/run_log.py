@@ -24,7 +24,7 @@ from typing import Any
 from taskpgm import __version__
 from taskpgm.discretion import without_secrets
 from taskpgm.progress import Progress
-from taskpgm.stopping import Stopped, stop_if_asked
+from taskpgm.stopping import Stopped, lost_signals_heard, stop_if_asked
 from taskpgm.storage import first_line, size_of
 
 LOG_FILE = "log.jsonl"
@@ -68,7 +68,8 @@ class RunLog:
         for each in handlers:
             PACKAGE.addHandler(each)
         try:
-            yield
+            with lost_signals_heard():
+                yield
         except Stopped as stop:
             self._end("stopped", str(stop))
             raise

@@ -41,6 +41,20 @@ def stop_if_asked() -> None:
 
 
 @contextlib.contextmanager
+def lost_signals_heard() -> Iterator[None]:
+    """An error that leaves this block after a signal came is Stopped once more: an import may have made it of that.
+
+    Raises:
+        Stopped: a signal came, and the block ends with an error.
+    """
+    try:
+        yield
+    except Exception:
+        stop_if_asked()
+        raise
+
+
+@contextlib.contextmanager
 def stopping_cleanly() -> Iterator[None]:
     """In this block signals raise Stopped; one that is ignored (as under nohup) stays so. Only in the main thread."""
     if threading.current_thread() is not threading.main_thread():
@@ -51,10 +65,8 @@ def stopping_cleanly() -> Iterator[None]:
         if handler is not signal.SIG_IGN:
             signal.signal(number, _stop)
     try:
-        yield
-    except Exception:
-        stop_if_asked()  # what the signal raised became another error: in the import of an extension, say
-        raise
+        with lost_signals_heard():
+            yield
     finally:
         _asked.clear()
         for number, handler in before.items():

@@ -19,6 +19,7 @@ from tiny import write_config
 from taskpgm.config import load_config
 from taskpgm.inventory import artefacts
 from taskpgm.pipeline import run
+from taskpgm.run_log import RunLog
 from taskpgm.stopping import Stopped, stop_if_asked, stopping_cleanly
 
 LINE = "Stopped. The same command goes on from here."
@@ -172,9 +173,10 @@ def in_session(session: int) -> list[int]:
     return found
 
 
-def _mistaken(number: signal.Signals | None) -> None:
+def _mistaken(number: signal.Signals | None, out: Path) -> None:
     """Libraries whose extensions are being imported turn whatever is raised there into an error of theirs."""
-    with stopping_cleanly():
+    out.mkdir()
+    with stopping_cleanly(), RunLog(out, "run").command():
         try:
             if number is not None:
                 signalled(number)
@@ -183,9 +185,11 @@ def _mistaken(number: signal.Signals | None) -> None:
 
 
 @pytest.mark.parametrize("number", CODES)
-def test_a_signal_that_became_another_error_is_still_a_stop(number: signal.Signals) -> None:
+def test_a_signal_that_became_another_error_is_still_a_stop(number: signal.Signals, tmp_path: Path) -> None:
     with pytest.raises(Stopped) as stop:
-        _mistaken(number)
+        _mistaken(number, tmp_path / "stopped")
     assert stop.value.exit_code == CODES[number]
     with pytest.raises(ImportError):
-        _mistaken(None)
+        _mistaken(None, tmp_path / "failed")
+    for ended in ("stopped", "failed"):
+        assert json.loads((tmp_path / ended / "log.jsonl").read_text().splitlines()[-1])["event"] == ended
