@@ -176,7 +176,9 @@ def in_session(session: int) -> list[int]:
 def _mistaken(number: signal.Signals | None, out: Path) -> None:
     """Libraries whose extensions are being imported turn whatever is raised there into an error of theirs."""
     out.mkdir()
-    with stopping_cleanly(), RunLog(out, "run").command():
+    log = RunLog(out, "run")
+    with stopping_cleanly(), log.command():
+        log.write("stage began")
         try:
             if number is not None:
                 signalled(number)
@@ -192,4 +194,4 @@ def test_a_signal_that_became_another_error_is_still_a_stop(number: signal.Signa
     with pytest.raises(ImportError):
         _mistaken(None, tmp_path / "failed")
     for ended in ("stopped", "failed"):
-        assert json.loads((tmp_path / ended / "log.jsonl").read_text().splitlines()[-1])["event"] == ended
+        assert json.loads((tmp_path / ended / "log.jsonl").read_text().splitlines()[-1])["result"] == ended
