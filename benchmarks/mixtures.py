@@ -11,6 +11,7 @@
     python benchmarks/mixtures.py collect --out runs/study --mixtures confirmation --to confirmation.jsonl
     python benchmarks/mixtures.py confirmation benchmarks/results/mixtures/confirmation.jsonl
     python benchmarks/mixtures.py report benchmarks/results/mixtures/confirmation.jsonl
+    python benchmarks/mixtures.py forecasts benchmarks/results/mixtures/confirmation.jsonl --repeats study.jsonl
     python benchmarks/mixtures.py summary benchmarks/results/mixtures/confirmation.jsonl --to taskpgm/study.json
     python benchmarks/mixtures.py gains benchmarks/results/mixtures --to taskpgm/gains.json
     python benchmarks/mixtures.py gains-table taskpgm/gains.json
@@ -34,6 +35,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from parts.forecast_report import forecasts
 from parts.inside_report import inside
 from parts.inside_runs import EVERY_INSIDE, INSIDE, inside_run
 from parts.studied_mixtures import ABLATED, AGAIN, CONFIRMATION, EVERY, MORE_BASELINES, STANDARD, Bench, mixtures
@@ -217,6 +219,10 @@ def main() -> None:
     confirmer.add_argument("record", type=Path)
     confirmer.add_argument("--steps", nargs="+", type=int, default=[125, 250])
     confirmer.set_defaults(command=confirmation)
+    forecaster = commands.add_parser("forecasts", help="how good the forecasts are, and how good any could be")
+    forecaster.add_argument("record", type=Path)
+    forecaster.add_argument("--repeats", required=True, help="the record beside it that has every uniform run twice")
+    forecaster.set_defaults(command=forecasts)
     insider = commands.add_parser("inside", help="the comparisons that INSIDE_PLAN.md names")
     insider.add_argument("record", type=Path)
     insider.set_defaults(command=inside)

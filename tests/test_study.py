@@ -83,6 +83,20 @@ def test_the_report_of_mixtures_decided_inside_their_run_is_what_the_record_says
     assert sum("*" in cell for cell in planned) == beyond_doubt  # what README and FINDINGS say
 
 
+def test_the_forecasts_are_what_the_records_say(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = str(RESULTS / "confirmation.jsonl")
+    monkeypatch.setattr(sys, "argv", ["mixtures.py", "forecasts", record, "--repeats", "study.jsonl"])
+    benchmark("mixtures").main()
+    printed = capsys.readouterr().out
+    assert printed == (RESULTS / "FORECASTS.md").read_text()
+    cells = [line.split("|") for line in printed.splitlines() if line.count("|") == 8][2:]
+    of_means = [[float(figure) for figure in cell[7].split(",")] for cell in cells]
+    assert len(of_means) == 6
+    assert all(square >= 0.84 and rank >= 0.88 for square, rank in of_means)  # what FINDINGS says
+
+
 def test_the_default_is_what_the_confirmation_s_rule_says() -> None:
     """CONFIRMATION.md: all 18 corrected intervals below zero, and the lower mean in at least four cells of six."""
     printed = (RESULTS / "CONFIRMED.md").read_text()

@@ -1,4 +1,4 @@
-"""Tables from the record of a study of mixtures: differences to uniform, what was confirmed, and checked forecasts."""
+"""Tables from the record of a study of mixtures: differences to uniform, and what was confirmed."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from parts.forecast_report import print_forecasts
 
-from taskpgm.families import family_weights
 from taskpgm.storage import canonical_json, write_atomic
 
 Array = NDArray[np.float64]
@@ -25,13 +25,7 @@ def report(arguments: argparse.Namespace) -> None:
     print("95 % intervals: for each comparison alone, and for all of this page together (Bonferroni).\n")
     for suite, steps in cells:
         print_cell([record for record in records if record["suite"] == suite], suite, steps, len(cells))
-    print("## Forecasts against losses, mixtures not chosen by coverage\n")
-    print(
-        "| suite | steps | within-task r^2 | rank correlation | of the means | mean absolute error | in the interval |"
-    )
-    print("|---|---|---|---|---|---|---|")
-    for suite, steps in cells:
-        print_forecasts([record for record in records if record["suite"] == suite], suite, steps)
+    print_forecasts(records, cells)
 
 
 def summary(arguments: argparse.Namespace) -> None:
@@ -255,34 +249,3 @@ def by_mixture(records: Sequence[Record], steps: int, field: str) -> dict[str, A
             rows.append(runs.get(name, {}).get(field) or [np.nan] * len(record["names"]))
         found[name] = np.array(rows, dtype=np.float64)
     return found
-
-
-def print_forecasts(records: Sequence[Record], suite: str, steps: int) -> None:
-    """Within each task over the mixtures, averaged over tasks and seeds; and of the mean losses over the mixtures."""
-    from scipy.stats import spearmanr
-
-    from taskpgm.agreement import agreement
-
-    found, of_means = [], []
-    inside: list[bool] = []
-    for record in records:
-        runs = {
-            run["mixture"]: run
-            for run in record["runs"]
-            if run["steps"] == steps and run.get("forecast") and not run["mixture"].startswith("coverage")
-        }
-        told, came = ({name: np.array(run[key]) for name, run in runs.items()} for key in ("forecast", "losses"))
-        found.append(agreement(told, came, record["names"]))
-        for run in runs.values():
-            if "interval" in run:
-                inside.extend(
-                    low <= loss <= high for (low, high), loss in zip(run["interval"], run["losses"], strict=True)
-                )
-        weights = family_weights(record["names"], record["families"])
-        of_means.append(spearmanr([told[n] @ weights for n in runs], [came[n] @ weights for n in runs]).statistic)
-    square, rank = (
-        np.mean([getattr(one, f"mean_{what}") for one in found]) for what in ("r_squared", "rank_correlation")
-    )
-    error = np.mean([one.error for one in found])
-    held = f"{np.mean(inside):.0%}" if inside else "not kept"
-    print(f"| {suite} | {steps} | {square:.2f} | {rank:.2f} | {np.mean(of_means):.2f} | {error:.3f} | {held} |")
