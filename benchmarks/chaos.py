@@ -30,22 +30,23 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from parts.chaos_faults import FAULTS, Attempt, Ground, finish, small_disk, sound, usable
+from parts.chaos_faults import FAULTS, Attempt, Ground, finish, sizes, small_disk, sound, usable
 from parts.chaos_project import write_project
 
 from taskpgm.storage import canonical_json, versions, write_atomic
 
-RENEWED = 10  # faults after which the time of an undisturbed run is taken again
 MOST_ATTEMPTS = 4  # of the undisturbed command after a fault, before it is a failure
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One fault. code: of the attempt that it met; None where it came between two. wrong: what must not have been."""
+    """One fault. code: of the attempt that it met; None where it came between two. met: it came while that was at work.
+    wrong: what must not have been."""
 
     fault: str
     what: str
     code: int | None
+    met: bool
     seconds: float
     wrong: tuple[str, ...]
 
@@ -53,38 +54,35 @@ class Outcome:
 def chaos(faults: int, seed: int, names: tuple[str, ...], place: Path, say: Callable[[str], None]) -> list[Outcome]:
     """The outcome of so many faults, of the named kinds in turn."""
     ground = Ground(write_project(place / "project"), place / "disk" / "run", random.Random(seed))
-    _undisturbed(ground)
-    ground.size = sum(path.stat().st_size for path in ground.out.rglob("*") if path.is_file())
+    began, first = time.monotonic(), finish(ground)
+    if first.code != 0:
+        sys.exit(f"error: the undisturbed run ends with {first.code}: {first.errors.strip()}")
+    written = sizes(ground.out).values()
+    ground.files, ground.size = len(written), sum(written)
     expected = (ground.out / "mixture.json").read_bytes()
-    say(f"undisturbed: {ground.seconds:.1f} s, {ground.size:,} bytes, {len(sound(ground.out))} artefacts")
+    seconds, artefacts = time.monotonic() - began, len(sound(ground.out))
+    say(f"undisturbed: {seconds:.1f} s, {ground.files} files, {ground.size:,} bytes, {artefacts} artefacts")
     found = []
     for number in range(faults):
-        if number % RENEWED == RENEWED - 1:  # the machine may have more or less to do by now
-            shutil.rmtree(ground.out)
-            _undisturbed(ground)
         outcome = _one(names[number % len(names)], ground, expected)
         found.append(outcome)
         wrong = f"  WRONG: {'; '.join(outcome.wrong)}" if outcome.wrong else ""
-        say(f"{number + 1:4d} {outcome.fault:12s} {outcome.what} ({outcome.code}, {outcome.seconds:.1f} s){wrong}")
+        late = "" if outcome.met else "  not met"
+        say(
+            f"{number + 1:4d} {outcome.fault:12s} {outcome.what} ({outcome.code}, {outcome.seconds:.1f} s){late}{wrong}"
+        )
     return found
 
 
-def _undisturbed(ground: Ground) -> None:
-    """A whole run, which says how long one takes."""
-    began = time.monotonic()
-    first = finish(ground)
-    if first.code != 0:
-        sys.exit(f"error: the undisturbed run ends with {first.code}: {first.errors.strip()}")
-    ground.seconds = time.monotonic() - began
-
-
 def _one(name: str, ground: Ground, expected: bytes) -> Outcome:
-    """One fault and what came of it; every other time on a folder where nothing is finished."""
+    """One fault and what came of it; on a folder where nothing is finished, or something, or all."""
     began, wrong = time.monotonic(), []
-    if ground.random.random() < 0.5:
+    if FAULTS[name].at_work or ground.random.random() < 0.5:
         shutil.rmtree(ground.out, ignore_errors=True)
-        if ground.random.random() < 0.5:  # something finished, but not all
+        if ground.random.random() < 0.5:
             FAULTS["killed"].happen(ground)
+            if FAULTS[name].at_work and (ground.out / "mixture.json").is_file():  # the kill came too late
+                shutil.rmtree(ground.out)
     before = sound(ground.out)
     met = FAULTS[name].happen(ground)
     wrong += _unheard_of(met, FAULTS[name].codes)
@@ -101,7 +99,7 @@ def _one(name: str, ground: Ground, expected: bytes) -> Outcome:
     elif mixture.read_bytes() != expected:
         wrong.append("another mixture")
         shutil.rmtree(ground.out)
-    return Outcome(name, met.what, met.code, round(time.monotonic() - began, 2), tuple(wrong))
+    return Outcome(name, met.what, met.code, met.met, round(time.monotonic() - began, 2), tuple(wrong))
 
 
 def _unheard_of(attempt: Attempt, codes: tuple[int, ...]) -> list[str]:
@@ -125,7 +123,8 @@ def record(found: list[Outcome], seed: int, seconds: float, only: str) -> dict[s
         codes = Counter("between runs" if each.code is None else f"exit code {each.code}" for each in own)
         by_fault[name] = {
             "faults": len(own),
-            "met": dict(sorted(codes.items())),
+            "at work": sum(each.met for each in own),
+            "codes": dict(sorted(codes.items())),
             "same mixture in the end": sum(not each.wrong for each in own),
         }
     return {

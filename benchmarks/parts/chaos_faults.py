@@ -10,8 +10,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from taskpgm.inventory import artefacts
@@ -28,38 +28,45 @@ cli.main()
 """
 YEARS = 3.0e8  # seconds, about ten of them
 DISK = 64_000_000  # bytes of the small disk, many times what the run needs
-LONGEST = 600.0
+LONGEST = 600.0  # seconds of a command
+MOMENT = 1.0  # seconds at most between the file that a signal waits for and the signal
 AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
 """Ray's own processes: where one dies, Ray ends its whole node and the driver with it, before ours could say a word."""
 
 
 @dataclass
 class Ground:
-    """Where it happens. out: the run's folder. seconds, size: what the undisturbed run takes, and writes in bytes."""
+    """Where it happens. out: the run's folder. files, size: what the undisturbed run writes: how many, and bytes."""
 
     config: Path
     out: Path
     random: random.Random
-    seconds: float = 10.0
+    files: int = 0
     size: int = 0
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """What came of a command. damaged: beginnings of the paths that the fault itself damaged, within the folder."""
+    """What came of a command.
+
+    damaged: beginnings of the paths that the fault itself damaged, within the folder. met: the fault came while the
+    command was at work.
+    """
 
     what: str
     code: int | None = None
     errors: str = ""
-    damaged: tuple[str, ...] = field(default=())
+    damaged: tuple[str, ...] = ()
+    met: bool = True
 
 
 @dataclass(frozen=True)
 class Fault:
-    """codes: the exit codes that a command may end with that meets it."""
+    """codes: what a command that meets it may end with. at_work: only a run with work left can meet it."""
 
     happen: Callable[[Ground], Attempt]
     codes: tuple[int, ...]
+    at_work: bool = False
 
 
 def sound(out: Path) -> Sound:
@@ -70,6 +77,16 @@ def sound(out: Path) -> Sound:
             files = sorted(path for path in each.path.rglob("*") if path.is_file()) or [each.path]
             found.add((str(each.path.relative_to(out)), "".join(map(file_hash, files))))
     return frozenset(found)
+
+
+def sizes(out: Path) -> dict[Path, int]:
+    """In bytes, of every file, also while a run writes: what vanishes meanwhile is left out."""
+    found = {}
+    for folder, _, names in os.walk(out):
+        for path in (Path(folder, name) for name in names):
+            with suppress(FileNotFoundError):
+                found[path] = path.stat().st_size
+    return found
 
 
 def finish(ground: Ground) -> Attempt:
@@ -84,13 +101,16 @@ def started(ground: Ground, *more: str, program: list[str] | None = None) -> sub
     )
 
 
-def ended(process: subprocess.Popen[str], what: str, damaged: tuple[str, ...] = ()) -> Attempt:
+def ended(
+    process: subprocess.Popen[str], what: str, damaged: tuple[str, ...] = (), *, met: bool | None = None
+) -> Attempt:
+    """Once it has. met: unless it is given, whether the command could not do its work."""
     try:
         _, errors = process.communicate(timeout=LONGEST)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         return Attempt(what, -1, f"still running after {LONGEST:.0f} s", damaged)
-    return Attempt(what, process.returncode, errors, damaged)
+    return Attempt(what, process.returncode, errors, damaged, process.returncode != 0 if met is None else met)
 
 
 # ------------------------------------------------------------------------------------------------------- signals, time
@@ -109,12 +129,23 @@ def interrupted(ground: Ground) -> Attempt:
 
 
 def _signalled(ground: Ground, number: signal.Signals) -> Attempt:
-    moment = ground.random.uniform(0.3, 1.0) * ground.seconds
-    process = started(ground)
+    process, more = _at_work(ground)
+    moment = ground.random.uniform(0.0, MOMENT)
     _wait(process, moment)
-    if process.poll() is None:
+    met = process.poll() is None
+    if met:
         os.killpg(process.pid, number)
-    return ended(process, f"{number.name} after {moment:.1f} s")
+    return ended(process, f"{number.name} {moment:.2f} s after {more} more files", met=met)
+
+
+def _at_work(ground: Ground, *words: str) -> tuple[subprocess.Popen[str], int]:
+    """A run, once it has written so many files more than were there."""
+    there = len(_files(ground.out))
+    more = ground.random.randrange(max(1, ground.files - there))
+    process, end = started(ground, *words), time.monotonic() + LONGEST
+    while process.poll() is None and len(_files(ground.out)) < there + more and time.monotonic() < end:
+        time.sleep(0.01)
+    return process, more
 
 
 def _wait(process: subprocess.Popen[str], seconds: float) -> None:
@@ -130,7 +161,7 @@ def clock_jumps(ground: Ground) -> Attempt:
             then = time.time() + ground.random.uniform(-YEARS, YEARS)
             os.utime(path, (then, then))
     seed = str(ground.random.randrange(1000))
-    return ended(started(ground, program=[sys.executable, "-c", JUMPING, seed]), "the clock jumps")
+    return ended(started(ground, program=[sys.executable, "-c", JUMPING, seed]), "the clock jumps", met=True)
 
 
 def two_at_once(ground: Ground) -> Attempt:
@@ -138,7 +169,8 @@ def two_at_once(ground: Ground) -> Attempt:
     first, second = started(ground), started(ground)
     attempts = [ended(first, "first"), ended(second, "second")]
     errors = "".join(each.errors for each in attempts)
-    return Attempt("two at once", max(each.code or 0 for each in attempts), errors)
+    code = max(each.code or 0 for each in attempts)
+    return Attempt("two at once", code, errors, met=code != 0)
 
 
 # --------------------------------------------------------------------------------------------------------------- files
@@ -172,11 +204,11 @@ def _changed(ground: Ground, what: str, change: Callable[[bytes], bytes | None])
         path.write_bytes(data)
     parts = path.relative_to(ground.out).parts
     damaged = "/".join(parts if parts[0] in ("predictions", "training_runs") else parts[:2])
-    return ended(started(ground), f"{what}: {path.name}", (damaged,))
+    return ended(started(ground), f"{what}: {path.name}", (damaged,), met=True)
 
 
 def _files(out: Path) -> list[Path]:
-    return [path for path in sorted(out.rglob("*")) if path.is_file() and path.stat().st_size > 0]
+    return [path for path, size in sorted(sizes(out).items()) if size > 0]
 
 
 # ---------------------------------------------------------------------------------------------------------------- disk
@@ -211,19 +243,18 @@ def small_disk(place: Path) -> Iterator[None]:
 
 def dead_worker(ground: Ground) -> Attempt:
     """One of Ray's workers is killed while it works for the run."""
-    process = started(ground, "--on", "ray")
+    process, more = _at_work(ground, "--on", "ray")
     end, victim = time.monotonic() + LONGEST, None
     while process.poll() is None and victim is None and time.monotonic() < end:
         victim = _worker_of(process.pid)
-        time.sleep(0.05)
+    what = f"a Ray worker is killed after {more} more files"
     if victim is None:
-        return ended(process, "no worker was seen")
-    _wait(process, ground.random.uniform(0.0, 2.0))
+        return ended(process, f"{what}: none was seen", met=False)
     try:
         os.kill(victim, signal.SIGKILL)
     except ProcessLookupError:
-        return ended(process, "the worker was done before")
-    return ended(process, "a Ray worker is killed")
+        return ended(process, f"{what}: it was done before", met=False)
+    return ended(process, what, met=True)
 
 
 def _worker_of(driver: int) -> int | None:
@@ -242,16 +273,16 @@ def _worker_of(driver: int) -> int | None:
 
 
 FAULTS: dict[str, Fault] = {
-    "killed": Fault(killed, (0, -signal.SIGKILL)),
-    "terminated": Fault(terminated, (0, 143, -signal.SIGTERM)),
-    "interrupted": Fault(interrupted, (0, 130, -signal.SIGINT)),
+    "killed": Fault(killed, (0, -signal.SIGKILL), at_work=True),
+    "terminated": Fault(terminated, (0, 143, -signal.SIGTERM), at_work=True),
+    "interrupted": Fault(interrupted, (0, 130, -signal.SIGINT), at_work=True),
     "flipped": Fault(flipped, (0,)),
     "cut": Fault(cut, (0,)),
     "gone": Fault(gone, (0,)),
-    "full disk": Fault(full_disk, (0, 2)),
+    "full disk": Fault(full_disk, (0, 2), at_work=True),
     "clock": Fault(clock_jumps, (0,)),
     "two at once": Fault(two_at_once, (0, 2)),
-    "dead worker": Fault(dead_worker, (0,)),
+    "dead worker": Fault(dead_worker, (0,), at_work=True),
 }
 
 
