@@ -25,7 +25,7 @@ from taskpgm.types import InputError
 DESCRIPTION_FILES = ("*.json", "*.model", "*.txt", "*.jinja")
 MODEL_FILES = (*DESCRIPTION_FILES, "*.safetensors")
 ROOM = "training: {precision: bfloat16}, with LoRA model: {load_in: 4bit}, more cards with model: {device_map: auto}"
-_SYSTEM_ERROR = re.compile(r"os error (\d+)")
+_SYSTEM_ERROR = re.compile(r"os error (\d+)|Os \{ code: (\d+)")  # the second of safetensors before 0.6
 
 
 @dataclass(frozen=True)
@@ -181,10 +181,11 @@ def save_parts(folder: Path, *parts: Any) -> None:
         try:
             part.save_pretrained(folder)
         except Exception as error:  # safetensors and tokenizers have no finer one
-            code = None if isinstance(error, OSError) else _SYSTEM_ERROR.search(str(error))
-            if code is None:
+            found = None if isinstance(error, OSError) else _SYSTEM_ERROR.search(str(error))
+            if found is None:
                 raise
-            raise OSError(int(code[1]), os.strerror(int(code[1])), str(folder)) from error
+            code = int(found[1] or found[2])
+            raise OSError(code, os.strerror(code), str(folder)) from error
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ goes on from a checkpoint draws what it would have drawn.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -26,6 +27,9 @@ from taskpgm.types import FloatArray, InputError, IntArray
 
 Decide: TypeAlias = Callable[[Sequence[Window]], Mapping[str, float] | None]
 HeldOut: TypeAlias = Callable[[int], Sequence[float | None] | None]
+
+BLIND = "the model's outputs hold neither logits nor the loss of each token: the tasks' training losses are unknown"
+REMEDY = "leave use_liger_kernel off, and before TRL 1.15 set SFTConfig(loss_type='nll')"
 
 
 class MixtureCallback(TrainerCallback, ExportableState):  # type: ignore[misc]
@@ -70,7 +74,7 @@ class MixtureCallback(TrainerCallback, ExportableState):  # type: ignore[misc]
         self._after: Drawing | None = None
         self._tasks: IntArray = np.zeros(0, dtype=np.int64)
         self._batch: Batch | None = None
-        self._shifted = shifted
+        self._shifted, self._blind = shifted, False
         self._hook: RemovableHandle | None = None
         self._pending = self._totals = torch.zeros(0)
 
@@ -179,9 +183,15 @@ class MixtureCallback(TrainerCallback, ExportableState):  # type: ignore[misc]
         if self._batch is None or not torch.is_grad_enabled():
             return
         batch, self._batch = self._batch, None
-        losses = batch.losses(outputs, free=self._step % self._losses_every != 0)
+        free = self._step % self._losses_every != 0
+        losses = batch.losses(outputs, free=free)
         if losses is not None:
             self._pending[:, 3:] += losses.to(self._pending)
+        elif not free and not self._blind and not self._totals[:, 3].any():
+            self._blind = True
+            if self._decide is not None:
+                raise InputError(f"{BLIND}, so nothing can be decided from them; {REMEDY}.")
+            warnings.warn(f"{BLIND}, so none is logged; {REMEDY}.", stacklevel=2)
 
     # --------------------------------------------------------------------------------------------------------- state
 

@@ -91,7 +91,9 @@ def out_of_memory(error: BaseException) -> bool:
     import torch
     from accelerate.utils.memory import should_reduce_batch_size
 
-    return isinstance(error, torch.OutOfMemoryError) or should_reduce_batch_size(error)
+    if isinstance(error, torch.OutOfMemoryError) or should_reduce_batch_size(error):
+        return True
+    return isinstance(error, RuntimeError) and "MPS backend out of memory" in str(error)  # which old accelerate misses
 
 
 def free_memory() -> None:

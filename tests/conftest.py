@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,10 @@ from hypothesis import HealthCheck, settings
 # One thread: on problems this small, threads that wait for each other cost many times what they bring. Set before any
 # library reads it, and inherited by every process that a test starts.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell that starts the tests in its background has them ignore interrupts, and every process that a test starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile(
     "taskpgm", deadline=None, derandomize=True, max_examples=40, suppress_health_check=[HealthCheck.too_slow]

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 import taskpgm as tp
 
+OF_PYDANTIC = ("model_config", "model_fields", "model_computed_fields")  # which older versions put into each class
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
@@ -44,7 +45,7 @@ def _members(owner: type) -> Iterator[str]:
     fields = {name for base in ours for name in inspect.get_annotations(base)}
     for name in sorted({*found, *fields}):
         member = found.get(name)
-        if name.startswith("_") or name == "model_config":
+        if name.startswith("_") or name in OF_PYDANTIC:
             continue
         function = inspect.unwrap(member.__func__ if isinstance(member, classmethod | staticmethod) else member)
         if inspect.isfunction(function):

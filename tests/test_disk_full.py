@@ -212,9 +212,16 @@ class Part:
         raise self.error
 
 
-def test_errors_of_the_system_inside_others_are_told_from_these(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "message",
+    [
+        "I/O error: No space left on device (os error 28)",
+        'IoError(Os { code: 28, kind: StorageFull, message: "No space left on device" })',
+    ],
+)
+def test_errors_of_the_system_inside_others_are_told_from_these(tmp_path: Path, message: str) -> None:
     with pytest.raises(OSError, match="No space left") as raised:
-        save_parts(tmp_path, Part(RuntimeError("I/O error: No space left on device (os error 28)")))
+        save_parts(tmp_path, Part(RuntimeError(message)))
     assert (raised.value.errno, raised.value.filename) == (errno.ENOSPC, str(tmp_path))
     with pytest.raises(RuntimeError, match="something else"):
         save_parts(tmp_path, Part(RuntimeError("something else")))

@@ -15,7 +15,7 @@ import taskpgm as tp
 from taskpgm.drawing import Drawing
 from taskpgm.joint_data import COLUMN
 
-trl = pytest.importorskip("trl", reason="TRL is not installed: pip install 'trl>=1.8'")
+trl = pytest.importorskip("trl", reason="TRL is not installed: pip install 'trl>=1.16'")
 
 WORDS = ["".join(letters) for letters in zip("abcdefghij" * 3, "bcadefhigj" * 3, "fedcbaghij" * 3, strict=True)]
 SHARES = {"copy": 0.25, "reverse": 0.35, "upper": 0.4}

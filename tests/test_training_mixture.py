@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from functools import wraps
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,7 +26,7 @@ from taskpgm.joint_data import COLUMN
 from taskpgm.mixture_ledger import Window
 from taskpgm.step_plan import StepPlan
 from taskpgm.training_mixture import _check_settings
-from taskpgm.types import TaskSize
+from taskpgm.types import InputError, TaskSize
 
 NAMES = sorted(SIZES)
 
@@ -106,6 +107,33 @@ def test_losses_of_tasks_add_up_to_the_trainers_own(model: Path, tmp_path: Path)
         assert np.dot(losses, each) / sum(each) == pytest.approx(log["loss"], rel=1e-5)
     sums = run.callback.ledger.sums
     assert sums[:, 2].tolist() == sums[:, 3].tolist() == np.sum(targets, axis=0).tolist()
+
+
+def without_logits(model: Path) -> Any:
+    """A model whose outputs hold the loss alone, as fused output layers leave them."""
+    found = AutoModelForCausalLM.from_pretrained(model)
+    inner = found.forward
+
+    @wraps(inner)  # the Trainer reads its signature
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        outputs = inner(*args, **kwargs)
+        return type(outputs)(loss=outputs.loss)
+
+    found.forward = forward
+    return found
+
+
+def test_losses_that_cannot_be_seen_are_told_of_once(model: Path, tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="neither logits nor the loss of each token.*use_liger_kernel") as told:
+        run = train(without_logits(model), tmp_path)
+    assert len([each for each in told if "neither logits" in str(each.message)]) == 1
+    assert len(run.seen) == 48
+    assert not any(key.startswith("mixture/loss/") for log in run.logs for key in log)
+
+
+def test_nothing_is_decided_from_losses_that_cannot_be_seen(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nothing can be decided from them; leave use_liger_kernel off.*'nll'"):
+        train(without_logits(model), tmp_path, mixture={"decide": by_measured_loss})
 
 
 def test_evaluation_is_no_training(model: Path, tmp_path: Path) -> None:
