@@ -30,7 +30,8 @@ def inside(arguments: argparse.Namespace) -> None:
     cells = sorted({(record["suite"], run["steps"]) for record in records for run in record["runs"]})
     corrected = 1.0 - 0.05 / len(cells)
     print("Differences in the mean held-out loss over families, nats per target token; negative is better. The default")
-    print("measures losses in every fourth step, as the program does by itself; INSIDE_PLAN.md did not plan for it.")
+    print("measures losses in every fourth step, as the program does by itself: SHIPPED_PLAN.md and LORA_PLAN.md")
+    print("planned it, INSIDE_PLAN.md did not.")
     print(f"Intervals: {corrected:.2%} each, so that 95 % holds for the {len(cells)} of a row together.\n")
     heads = [f"{suite}, {steps} steps" for suite, steps in cells]
     print("| | " + " | ".join(heads) + " |")
