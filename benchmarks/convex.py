@@ -6,6 +6,7 @@
     python benchmarks/convex.py large           # 20,000 tasks of rank 64
     python benchmarks/convex.py intervals       # how often 95 % intervals hold a known truth
     python benchmarks/convex.py resolve         # a program solved again against one translated again
+    python benchmarks/convex.py covered         # coverage energies: the program of cones against Newton steps
     python benchmarks/convex.py all --out convex.jsonl
 
 The published frontiers of the OR-Library are in tests/test_portfolios.py.
@@ -26,12 +27,14 @@ from parts.evidence_simulation import RULE, coverage, drawn, evidence, populatio
 from parts.figures import print_figures
 
 from taskpgm.constraints import EffectiveTasks, Group
+from taskpgm.coverage import CoverageNetwork
 from taskpgm.exact_path import trade_off
 from taskpgm.factored import FactoredNetwork
-from taskpgm.inference import PairwiseFrankWolfe, SimplexQP, solve, solve_many
+from taskpgm.inference import CoverageDescent, CoverageProgram, PairwiseFrankWolfe, SimplexQP, solve, solve_many
 from taskpgm.inference.convex_program import ConvexProgram
 from taskpgm.inference.critical_line import CriticalLine
 from taskpgm.inference.program_parts import FACTORED_PARTS, PARTS
+from taskpgm.learning_curves import LearningCurves
 from taskpgm.network import TaskNetwork
 from taskpgm.uncertainty import bootstrap
 from taskpgm.utilities import HeldoutGain
@@ -157,6 +160,33 @@ def _ratios(row: list[TaskNetwork], factored: bool) -> Record:
     }
 
 
+def covered_records(options: argparse.Namespace) -> Iterator[Record]:
+    """What the router's limit rests on. Each method has solved something small before, so that all is imported."""
+    for method in (CoverageProgram(), CoverageDescent()):
+        solve(learned(3, 0), method)
+    for n in options.sizes:
+        methods = (CoverageProgram(), CoverageDescent()) if n <= options.program else (CoverageDescent(),)
+        for method in methods:
+            taken, solution = seconds(lambda method=method, n=n: solve(learned(n, 1), method))
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+            yield {"figure": "covered", "n": n, "method": method.name, "seconds": taken, "gap": solution.gap} | {
+                "status": solution.status.name,
+                "peak_gigabytes": peak,
+            }
+
+
+def learned(n: int, seed: int) -> CoverageNetwork:
+    """A coverage energy of curves of three shapes, a graph of two fifths of the pairs, and forgetting."""
+    rng = np.random.default_rng(seed)
+    shapes = rng.dirichlet(np.ones(3), n)
+    scales, powers = np.exp(rng.uniform(0.0, 8.0, (n, 3))), rng.choice([0.5, 1.0, 2.0], (n, 3))
+    names = [f"task {i}" for i in range(n)]
+    curves = LearningCurves(names, shapes, rng.random((n, 3)), 3.0 * rng.random((n, 3)), scales, powers)
+    transfer = rng.random((n, n)) * (rng.random((n, n)) < 0.4)
+    np.fill_diagonal(transfer, 1.0)
+    return CoverageNetwork(curves, transfer, 100.0 * n, forgetting=rng.random(n), lower=0.2 / n)
+
+
 FIGURES: dict[str, Callable[[argparse.Namespace], Iterator[Record]]] = {
     "solvers": solver_records,
     "path": path_records,
@@ -164,6 +194,7 @@ FIGURES: dict[str, Callable[[argparse.Namespace], Iterator[Record]]] = {
     "large": large_records,
     "intervals": interval_records,
     "resolve": resolve_records,
+    "covered": covered_records,
 }
 
 
@@ -186,6 +217,8 @@ def parser() -> argparse.ArgumentParser:
     found["intervals"].add_argument("--replicates", type=int, default=400)
     found["resolve"].add_argument("--sizes", type=int, nargs="+", default=[10, 30, 100, 300])
     found["resolve"].add_argument("--solves", type=int, default=20)
+    found["covered"].add_argument("--sizes", type=int, nargs="+", default=[14, 30, 60, 100, 200, 300, 1000, 2000])
+    found["covered"].add_argument("--program", type=int, default=300, help="the most tasks to give to cvxpy")
     return made
 
 

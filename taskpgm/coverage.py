@@ -63,17 +63,26 @@ class Falling:
     """A part of a coverage energy, sum_k weight_k curve_k((p @ reach)_k): the learning curves, or forgetting.
 
     curves: m of them. reach: (n, m) examples for each unit of weight. weights: (m,) target weights. tasks: (m,)
-    places of the tasks that they are about.
+    places of the tasks that they are about. apart: whether each is reached by its own task alone.
     """
 
     curves: Curves
     reach: FloatArray
     weights: FloatArray
     tasks: NDArray[np.intp]
+    apart: bool = False
 
     def slopes(self, p: FloatArray) -> FloatArray:
         """(n, m) d curve_k / d p_i."""
         return np.asarray(self.reach * self.curves.slopes(p @ self.reach))
+
+    def add_form(self, form: FloatArray, bends: FloatArray) -> None:
+        """Add reach diag(weight bend) reach' to (n, n) second derivatives, from (m,) bends."""
+        bent = self.weights * bends
+        if self.apart:
+            form[self.tasks, self.tasks] += bent * self.reach[self.tasks, np.arange(len(bent))] ** 2
+        else:
+            form += (self.reach * bent) @ self.reach.T
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -207,7 +216,9 @@ class CoverageNetwork(MixtureEnergy):
         lost = LearningCurves(names, 1.0, 0.0, self.forgetting[losing, None], REHEARSAL, REHEARSAL_POWER)
         own = np.zeros((len(self), len(losing)))
         own[losing, np.arange(len(losing))] = self.budget / self.lengths[losing]
-        return learning, Falling(lost, readonly(own, np.float64), readonly(self.target_weights[losing], float), losing)
+        return learning, Falling(
+            lost, readonly(own, np.float64), readonly(self.target_weights[losing], float), losing, apart=True
+        )
 
     def exposures(self, mixture: ArrayLike) -> FloatArray:
         """(n,) how many examples' worth of each task a mixture gives it."""
@@ -239,8 +250,10 @@ class CoverageNetwork(MixtureEnergy):
         return self._hessian([part.curves.bends(inside @ part.reach) for part in self.falling])
 
     def _hessian(self, bends: Sequence[FloatArray]) -> FloatArray:
-        parts = zip(self.falling, bends, strict=True)
-        return np.asarray(sum((part.reach * (part.weights * bend)) @ part.reach.T for part, bend in parts))
+        form = np.zeros((len(self), len(self)))
+        for part, each in zip(self.falling, bends, strict=True):
+            part.add_form(form, each)
+        return form
 
     @property
     def relative_smoothness(self) -> float:

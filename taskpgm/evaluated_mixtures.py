@@ -13,7 +13,8 @@ import numpy as np
 
 from taskpgm.baselines import BASELINES, Baseline, Evidence, Proportional, Temperature, Uniform
 from taskpgm.coverage import CoverageNetwork
-from taskpgm.inference import CoverageProgram, solve
+from taskpgm.inference import solve
+from taskpgm.inference.router import convex_method
 from taskpgm.mixture import Mixture
 from taskpgm.network import DEFAULT_FLOOR
 from taskpgm.types import FloatArray, InputError
@@ -76,7 +77,8 @@ def coverage_of(evidence: Evidence) -> CoverageNetwork:
 
 
 def _coverage(evidence: Evidence) -> FloatArray:
-    solution = solve(coverage_of(evidence), CoverageProgram())
+    network = coverage_of(evidence)
+    solution = solve(network, convex_method(network))
     if solution.point is None:
         raise InputError(f"coverage: {solution.message}")
     return np.asarray(solution.point, dtype=np.float64)

@@ -1,21 +1,22 @@
-"""Newton steps inside a feasible set, for losses of shares that tasks give each other.
+"""Newton steps inside a feasible set, for expected losses with a pull towards a prior mixture.
 
-    sum_j f_j(q_j) + tau KL(p || prior),    q = A'p,    p in the feasible set
+    losses(p) + tau KL(p || prior),    p in the feasible set
 
-Logarithms of what is left to every bound and constraint keep mixtures inside, and fade (Fiacco & McCormick 1968). Each
-f_j may bend downwards: where the second derivatives are not positive definite, only what bends upwards is counted.
+Logarithms of what is left to every bound and constraint keep mixtures inside, and fade (Fiacco & McCormick 1968).
+Losses may bend downwards: where their second derivatives are not positive definite, only what bends upwards is counted.
 Every step lowers the energy with its logarithms, so the descent ends near a mixture that no small change improves.
 
-    p = descended(network, network.derivatives, Room.of(network.feasible), start)
+    p = descended(SharedLosses(network, network.derivatives), Room.of(network.feasible), start)
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from taskpgm.energy import relative_entropy
 from taskpgm.room import Room
@@ -23,6 +24,7 @@ from taskpgm.transfer_network import TransferNetwork
 from taskpgm.types import FloatArray
 
 Terms: TypeAlias = Callable[[FloatArray], tuple[FloatArray, FloatArray, FloatArray]]
+"""(n,) losses at (n,) shares, their slopes and their bends."""
 FIRST, LAST, FADING = 1e-5, 1e-12, 0.05
 """Weight of the logarithms at first and at last, nats, and by what it is multiplied."""
 INWARDS = 1e3
@@ -34,24 +36,75 @@ RIDGES = (0.0, 1e-14, 1e-12, 1e-10)
 LEAST_WEIGHT = 1e-300
 
 
-def descended(
-    network: TransferNetwork, terms: Terms, room: Room, start: FloatArray, *, first: float = FIRST
-) -> FloatArray:
+class Derivatives(NamedTuple):
+    """slopes: (k,) the first ones. upwards: (k, k) the second ones of what bends upwards. bent: (k, k) all second ones,
+    None where nothing bends downwards."""
+
+    slopes: FloatArray
+    upwards: FloatArray
+    bent: FloatArray | None = None
+
+
+class Losses(Protocol):
+    """What is descended, and the pull: tau nats of loss per nat of divergence from the prior."""
+
+    @property
+    def tau(self) -> float: ...
+
+    @property
+    def prior(self) -> FloatArray:
+        """(n,)"""
+        ...
+
+    def value(self, p: FloatArray) -> float:
+        """Of a mixture, without the pull."""
+        ...
+
+    def derivatives(self, p: FloatArray, moving: NDArray[np.intp]) -> Derivatives:
+        """By the weights of some tasks."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class SharedLosses:
+    """The sum of terms_j(q_j), q = A'p, with a network's graph A, pull and prior."""
+
+    network: TransferNetwork
+    terms: Terms
+
+    @property
+    def tau(self) -> float:
+        return self.network.tau
+
+    @property
+    def prior(self) -> FloatArray:
+        return self.network.prior
+
+    def value(self, p: FloatArray) -> float:
+        return float(self.terms(self.network.shares(p))[0].sum())
+
+    def derivatives(self, p: FloatArray, moving: NDArray[np.intp]) -> Derivatives:
+        _, slopes, bends = self.terms(self.network.shares(p))
+        graph = self.network.transfer[moving]
+        upwards = (graph * np.maximum(bends, 0.0)) @ graph.T
+        return Derivatives(graph @ slopes, upwards, (graph * bends) @ graph.T if (bends < 0.0).any() else None)
+
+
+def descended(losses: Losses, room: Room, start: FloatArray, *, first: float = FIRST, last: float = LAST) -> FloatArray:
     """(n,) a mixture strictly inside the room, from where no small change lowers the energy.
 
     Args:
-        network: with the graph and the prior.
-        terms: (n,) f_j at (n,) shares, their slopes and their bends.
+        losses: with the pull.
         start: (n,) mixture of the set.
-        first: how much the logarithms weigh at first, in nats.
+        first, last: how much the logarithms weigh at first and at last, in nats.
     """
     p, weight = room.inwards(start, INWARDS * first), first
     while len(room.moving):
-        barrier = Barrier(network, terms, room, weight)
+        barrier = Barrier(losses, room, weight)
         p = barrier.settled(p)
-        if weight <= LAST:
+        if weight <= last:
             return barrier.sharpened(p)
-        weight = max(LAST, FADING * weight)
+        weight = max(last, FADING * weight)
     return p
 
 
@@ -59,8 +112,7 @@ def descended(
 class Barrier:
     """The energy with `weight` nats times the logarithms of what is left to bounds and constraints."""
 
-    network: TransferNetwork
-    terms: Terms
+    losses: Losses
     room: Room
     weight: float
 
@@ -101,29 +153,27 @@ class Barrier:
         slacks = self.room.slacks(p)
         if not all(bool((each > 0.0).all()) for each in slacks):
             return float("inf")
-        energy = float(self.terms(self.network.shares(p))[0].sum())
-        if self.network.tau > 0.0:
-            energy += self.network.tau * float(relative_entropy(p, self.network.prior).sum())
+        energy = self.losses.value(p)
+        if self.losses.tau > 0.0:
+            energy += self.losses.tau * float(relative_entropy(p, self.losses.prior).sum())
         return energy - self.weight * float(sum(np.log(each).sum() for each in slacks))
 
     def step(self, p: FloatArray) -> tuple[FloatArray, float]:
         """((n,) a direction that adds up to 0, by how much the energy falls along it at first)."""
-        moving = self.room.moving
-        _, slopes, bends = self.terms(self.network.shares(p))
+        moving, losses = self.room.moving, self.losses
         gradient, form = self._logarithms(p)
-        graph = self.network.transfer[moving]
-        gradient += graph @ slopes
+        found = losses.derivatives(p, moving)
+        gradient += found.slopes
         own = np.maximum(p[moving], LEAST_WEIGHT)
-        if self.network.tau > 0.0:
-            gradient += self.network.tau * (np.log(own / self.network.prior[moving]) + 1.0)
-            form[np.diag_indices(len(moving))] += self.network.tau / own
+        if losses.tau > 0.0:
+            gradient += losses.tau * (np.log(own / losses.prior[moving]) + 1.0)
+            form[np.diag_indices(len(moving))] += losses.tau / own
         gradient -= gradient.mean()
         right = np.column_stack([gradient, np.ones(len(moving))])
-        solved = _solved(form + (graph * bends) @ graph.T, right, 0.0) if (bends < 0.0).any() else None
+        solved = None if found.bent is None else _solved(form + found.bent, right, 0.0)
         if solved is None:
-            upwards = form + (graph * np.maximum(bends, 0.0)) @ graph.T
-            found = (_solved(upwards, right, ridge) for ridge in RIDGES)
-            solved = next((each for each in found if each is not None), None)
+            tried = (_solved(form + found.upwards, right, ridge) for ridge in RIDGES)
+            solved = next((each for each in tried if each is not None), None)
         if solved is None:
             return np.zeros(len(p)), 0.0
         step = np.zeros(len(p))

@@ -24,7 +24,7 @@ from taskpgm.duals import multipliers, tangents
 from taskpgm.envelope_bound import CUTS, ENOUGH, PRICE_ROUNDING, ROUNDS, Box, cut_in_two, finer
 from taskpgm.envelopes import Cells, grid_points
 from taskpgm.exact import minimize_linear
-from taskpgm.interior import FIRST, LEAST_WEIGHT, descended
+from taskpgm.interior import FIRST, LEAST_WEIGHT, SharedLosses, descended
 from taskpgm.room import Room
 from taskpgm.shared_envelopes import Envelopes
 from taskpgm.transfer_network import TransferNetwork
@@ -111,7 +111,7 @@ class Relaxation:
         for turn in range(ROUNDS):
             first, steep = (FIRST, SOFT) if turn == 0 else (AGAIN, STEEP)
             envelopes = Envelopes.of(network, points, steep)
-            mixture = descended(network, envelopes.derivatives, self.room, mixture, first=first)
+            mixture = descended(SharedLosses(network, envelopes.derivatives), self.room, mixture, first=first)
             shares = np.clip(network.shares(mixture), low, high)
             prices = envelopes.derivatives(network.shares(mixture))[1]
             excess = envelopes.excess(network, shares)

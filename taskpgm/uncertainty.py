@@ -23,9 +23,10 @@ from taskpgm.blocks import by_stratum
 from taskpgm.choice import Rule, apply_rule
 from taskpgm.coverage import CoverageNetwork
 from taskpgm.curve_uncertainty import drawn_mixtures
-from taskpgm.inference import CoverageProgram, PairwiseFrankWolfe, SimplexQP, solve
+from taskpgm.inference import PairwiseFrankWolfe, SimplexQP, solve
 from taskpgm.inference.critical_line import walk_refusal
 from taskpgm.inference.nearby import mixture_near
+from taskpgm.inference.router import convex_method
 from taskpgm.network import TaskNetwork, balanced_beta
 from taskpgm.types import Affinity, Blocks, FloatArray, InputError, IntArray, LossCurves, Solution, readonly
 from taskpgm.utilities import Learnability, Utility
@@ -174,7 +175,7 @@ def _mixtures(network: TaskNetwork, others: Iterable[TaskNetwork]) -> Iterator[F
 def _of_curves(evidence: object, network: TaskNetwork | CoverageNetwork, replicates: int, seed: int) -> Spread:
     if not (isinstance(evidence, LossCurves) and isinstance(network, CoverageNetwork)):
         raise InputError("the evidence of a CoverageNetwork is the experts' losses, that of a TaskNetwork an affinity.")
-    mixture = _mixture(solve(network, CoverageProgram()))
+    mixture = _mixture(solve(network, convex_method(network)))
     found = drawn_mixtures(evidence, network, mixture, replicates, seed)
     return Spread(network, readonly(mixture, np.float64), readonly(found, np.float64), None)
 

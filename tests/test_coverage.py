@@ -15,7 +15,8 @@ from strategies import SEEDS, coverages, random_coverage, random_curves
 import taskpgm as tp
 from taskpgm.coverage import CoverageNetwork
 from taskpgm.exact import exact_certificate
-from taskpgm.inference import CoverageProgram, MirrorDescent, SimplexQP, solve
+from taskpgm.inference import CoverageDescent, CoverageProgram, MirrorDescent, SimplexQP, solve
+from taskpgm.inference.router import convex_method
 from taskpgm.judge import Certificate, certificate
 from taskpgm.types import FloatArray, InputError
 
@@ -81,6 +82,40 @@ def test_an_independent_solver_agrees(network: CoverageNetwork) -> None:
     exact, other = solve(network, CoverageProgram()), solve(network, MirrorDescent(), deadline=5.0)
     assert other.energy == pytest.approx(exact.energy, abs=other.gap + 1e-9)
     assert other.gap <= 1e-6
+
+
+@given(network=coverages(max_tasks=10, taus=(0.05, 0.0, 1.0, 1e-6), envelopes=(False,)), limited=st.booleans())
+def test_newton_steps_find_what_the_program_finds(network: CoverageNetwork, limited: bool) -> None:
+    if limited and len(network) > 2:
+        shared = float(any_mixture(network, 0)[:2].sum())
+        network = network.changed(constraints=(tp.Group(tuple(network.names[:2]), upper=min(1.0, shared + 0.01)),))
+    descent = solve(network, CoverageDescent())
+    assert descent.status is tp.Status.optimal
+    assert descent.gap <= 1e-9
+    assert network.violation(descent.point) <= 1e-12
+    assert descent.energy == pytest.approx(solve(network, CoverageProgram()).energy, abs=2e-9)
+    assert float(exact_certificate(network, descent.point).gap) <= 2e-9
+
+
+def test_newton_steps_take_what_they_can_prove() -> None:
+    smooth, cornered = random_coverage(5, 2), random_coverage(5, 2, envelopes=True)
+    assert "envelopes" in str(CoverageDescent().refuses(cornered))
+    fixed = smooth.changed(constraints=(tp.Group(smooth.names[:2], 0.4, 0.4),))
+    assert "no room" in str(CoverageDescent().refuses(fixed))
+    assert "CoverageNetwork" in str(CoverageDescent().refuses(fixed.expand(np.full(5, 0.2))))
+    assert CoverageDescent().refuses(smooth) is None
+    assert isinstance(tp.best_method(smooth).method, CoverageProgram)
+    many = random_coverage(101, 2)
+    assert isinstance(tp.best_method(many).method, CoverageDescent)
+    assert isinstance(tp.best_method(random_coverage(101, 2, envelopes=True)).method, CoverageProgram)
+
+
+@pytest.mark.parametrize("n", [300, pytest.param(2_000, marks=pytest.mark.slow)])
+def test_hundreds_of_tasks_are_proved(n: int) -> None:
+    network = random_coverage(n, 5, bounds="lower")
+    solution = solve(network, convex_method(network))
+    assert solution.status is tp.Status.optimal
+    assert solution.gap <= 1e-9
 
 
 @settings(max_examples=20)

@@ -30,7 +30,7 @@ from taskpgm.cli import app
 from taskpgm.curve_kernels import curve_arrays, derivatives
 from taskpgm.envelopes import Cells, grid_points, lower_hull
 from taskpgm.hull_kernels import lower_hulls
-from taskpgm.interior import descended
+from taskpgm.interior import SharedLosses, descended
 from taskpgm.judge import certificate
 from taskpgm.room import Room
 from taskpgm.shared_envelopes import Envelopes
@@ -378,7 +378,10 @@ def test_a_descent_only_goes_down_and_a_deadline_stops_it_with_what_there_is() -
     assert room is not None
     for start in np.random.default_rng(0).dirichlet(np.ones(4), 5):
         inside = room.inwards(start, 1e-2)
-        assert network.energy(descended(network, network.derivatives, room, start)) <= network.energy(inside) + 1e-6
+        assert (
+            network.energy(descended(SharedLosses(network, network.derivatives), room, start))
+            <= network.energy(inside) + 1e-6
+        )
     stopped = tp.solve(network, tp.TransferDescent(), deadline=0.0)
     assert stopped.point is not None
     assert stopped.status in (tp.Status.timeout, tp.Status.optimal)

@@ -8,6 +8,7 @@ from taskpgm.inference.allocation import Allocation
 from taskpgm.inference.annealing import GibbsMap, SimulatedAnnealing
 from taskpgm.inference.branch_and_bound import BranchAndBound
 from taskpgm.inference.branch_by_count import BranchByCount
+from taskpgm.inference.coverage_descent import CoverageDescent
 from taskpgm.inference.coverage_program import CoverageProgram
 from taskpgm.inference.critical_line import CriticalLine
 from taskpgm.inference.doubly_nonnegative import DoublyNonnegative
@@ -43,6 +44,7 @@ from taskpgm.inference.tree_reweighted import TreeReweighted, TreeReweightedMax
 METHODS: tuple[Method, ...] = (
     SimplexQP(),
     CoverageProgram(),
+    CoverageDescent(),
     Allocation(),
     EnvelopeProgram(),
     TransferDescent(),
@@ -92,6 +94,7 @@ __all__ = [
     "BranchAndBound",
     "BranchByCount",
     "Choice",
+    "CoverageDescent",
     "CoverageProgram",
     "CriticalLine",
     "Deadline",

@@ -20,6 +20,7 @@ from taskpgm.factored import FactoredNetwork
 from taskpgm.inference.allocation import Allocation
 from taskpgm.inference.branch_and_bound import BranchAndBound
 from taskpgm.inference.branch_by_count import BranchByCount
+from taskpgm.inference.coverage_descent import CoverageDescent
 from taskpgm.inference.coverage_program import CoverageProgram
 from taskpgm.inference.driver import canonical
 from taskpgm.inference.dynamic_program import DynamicProgram
@@ -43,6 +44,7 @@ from taskpgm.separable import SeparableNetwork
 from taskpgm.transfer_network import TransferNetwork
 from taskpgm.types import InputError
 
+MANY = 100  # tasks with learning curves: a convex program's cones then take seconds, Newton steps less than one
 FEW = 100_000  # assignments: enumerated in milliseconds
 TOULBAR2_NODES = 60
 DENSE = 0.5  # of the pairs: then bounds by count are stronger than toulbar2's, and weaker at a fifth of them
@@ -65,7 +67,7 @@ def best_method(problem: Problem) -> Choice:
     if isinstance(problem, TaskNetwork):
         return _for_mixture(problem)
     if isinstance(problem, CoverageNetwork):
-        return Choice(CoverageProgram(), "every learning curve is convex: a convex program, with certificate")
+        return _for_coverage(problem)
     if isinstance(problem, SeparableNetwork):
         return _for_separable(problem)
     if isinstance(problem, TransferNetwork):
@@ -87,7 +89,7 @@ def convex_method(network: MixtureEnergy) -> Method:
         return _for_separable(network).method
     if isinstance(network, TransferNetwork):
         return _for_transfer(network).method
-    return CoverageProgram() if isinstance(network, CoverageNetwork) else SimplexQP()
+    return _for_coverage(network).method if isinstance(network, CoverageNetwork) else SimplexQP()
 
 
 def _for_mixture(network: TaskNetwork) -> Choice:
@@ -96,6 +98,12 @@ def _for_mixture(network: TaskNetwork) -> Choice:
         raise InputError(f"no method proves a mixture here ({reason}); use network.levels(K) and BranchAndBound.")
     curvature = f"least eigenvalue {network.curvature:.3g} of S where weights add up to 0"
     return Choice(SimplexQP(), f"the energy is convex on the simplex ({curvature}): a convex program, with certificate")
+
+
+def _for_coverage(network: CoverageNetwork) -> Choice:
+    if len(network) > MANY and CoverageDescent().refuses(network) is None:
+        return Choice(CoverageDescent(), f"more than {MANY} tasks with convex curves: Newton steps, with certificate")
+    return Choice(CoverageProgram(), "every learning curve is convex: a convex program, with certificate")
 
 
 def _for_separable(network: SeparableNetwork) -> Choice:

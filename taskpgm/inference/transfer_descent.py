@@ -20,7 +20,7 @@ from taskpgm.envelope_bound import ENOUGH
 from taskpgm.inference.active_set import into_bounds
 from taskpgm.inference.allocation import Allocation
 from taskpgm.inference.method import Answer, Deadline, Domain, Method
-from taskpgm.interior import descended
+from taskpgm.interior import SharedLosses, descended
 from taskpgm.judge import Problem
 from taskpgm.room import Room
 from taskpgm.transfer_bound import boxes
@@ -79,13 +79,14 @@ class Search:
 
     def __init__(self, problem: TransferNetwork, room: Room, deadline: Deadline) -> None:
         self.problem, self.room, self.deadline = problem, room, deadline
+        self.losses = SharedLosses(problem, problem.derivatives)
         self.best, self.energy, self.descents = room.centre, float("inf"), 0
 
     def descend(self, start: FloatArray) -> None:
         """Once the deadline has passed, only if there is no mixture yet."""
         if self.descents and self.deadline.passed():
             return
-        found = self._settled(descended(self.problem, self.problem.derivatives, self.room, start))
+        found = self._settled(descended(self.losses, self.room, start))
         energy, self.descents = self.problem.energy(found), self.descents + 1
         if energy < self.energy:
             self.best, self.energy = found, energy
