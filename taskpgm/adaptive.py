@@ -139,7 +139,9 @@ class AdaptiveMixture:
             return found[-1].mixture.weights if found and found[-1].step == step else None
 
         training = self._training.with_weights(rule.start)
-        return training.attach(trainer, decide=decide, decide_every=rule.every, look_at=rule.marks)
+        callback = training.attach(trainer, decide=decide, decide_every=rule.every, look_at=rule.marks)
+        callback.needs_losses = True
+        return callback
 
     def _rule(self, *, steps: int, examples: int, sizes: FloatArray | None = None, lead: int = 1) -> AdaptiveRule:
         return AdaptiveRule(self.names, self._prior, steps, examples, sizes=sizes, lead=lead, **self._settings)

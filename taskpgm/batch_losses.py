@@ -54,6 +54,11 @@ class Batch:
             targets = labels[:, 1:] if shifted else labels
         self._targets: torch.Tensor | None = targets
 
+    @property
+    def labelled(self) -> bool:
+        """Whether there are targets, as far as can be told."""
+        return self._targets is not None
+
     def amounts(self) -> torch.Tensor:
         """(count, 2) tokens and target tokens of each task."""
         targets = torch.zeros_like(self._tokens) if self._targets is None else self._targets != IGNORED

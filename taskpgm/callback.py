@@ -28,8 +28,11 @@ from taskpgm.types import FloatArray, InputError, IntArray
 Decide: TypeAlias = Callable[[Sequence[Window]], Mapping[str, float] | None]
 HeldOut: TypeAlias = Callable[[int], Sequence[float | None] | None]
 
-BLIND = "the model's outputs hold neither logits nor the loss of each token: the tasks' training losses are unknown"
-REMEDY = "leave use_liger_kernel off, and before TRL 1.15 set SFTConfig(loss_type='nll')"
+UNLABELLED = "batches have no labels, so the tasks' training losses are unknown"
+BLIND = (
+    "the model's outputs hold neither logits nor the loss of each token, so the tasks' training losses are unknown;"
+    " leave use_liger_kernel off, and before TRL 1.15 set SFTConfig(loss_type='nll')"
+)
 
 
 class MixtureCallback(TrainerCallback, ExportableState):  # type: ignore[misc]
@@ -62,6 +65,7 @@ class MixtureCallback(TrainerCallback, ExportableState):  # type: ignore[misc]
                 None where they are not asked for.
         """
         self.ledger = Ledger(drawing.names)
+        self.needs_losses = False  # to be set where training on without them would be in vain
         self._first = drawing.state_dict()
         self._consumed = drawing
         self._loader: Drawing | None = None
@@ -189,9 +193,10 @@ class MixtureCallback(TrainerCallback, ExportableState):  # type: ignore[misc]
             self._pending[:, 3:] += losses.to(self._pending)
         elif not free and not self._blind and not self._totals[:, 3].any():
             self._blind = True
-            if self._decide is not None:
-                raise InputError(f"{BLIND}, so nothing can be decided from them; {REMEDY}.")
-            warnings.warn(f"{BLIND}, so none is logged; {REMEDY}.", stacklevel=2)
+            reason = BLIND if batch.labelled else UNLABELLED
+            if self.needs_losses:
+                raise InputError(f"{reason}. An adaptive mixture decides from them.")
+            warnings.warn(f"{reason}. None is logged.", stacklevel=2)
 
     # --------------------------------------------------------------------------------------------------------- state
 

@@ -25,7 +25,7 @@ from taskpgm.drawing import Drawing
 from taskpgm.joint_data import COLUMN
 from taskpgm.mixture_ledger import Window
 from taskpgm.step_plan import StepPlan
-from taskpgm.training_mixture import _check_settings
+from taskpgm.training_mixture import TrainingMixture, _check_settings
 from taskpgm.types import InputError, TaskSize
 
 NAMES = sorted(SIZES)
@@ -123,17 +123,31 @@ def without_logits(model: Path) -> Any:
     return found
 
 
-def test_losses_that_cannot_be_seen_are_told_of_once(model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("decide", [None, by_measured_loss])
+def test_losses_that_cannot_be_seen_are_told_of_once(model: Path, tmp_path: Path, decide: Any) -> None:
     with pytest.warns(UserWarning, match="neither logits nor the loss of each token.*use_liger_kernel") as told:
-        run = train(without_logits(model), tmp_path)
+        run = train(without_logits(model), tmp_path, mixture={"decide": decide, "decide_every": 4})
     assert len([each for each in told if "neither logits" in str(each.message)]) == 1
     assert len(run.seen) == 48
     assert not any(key.startswith("mixture/loss/") for log in run.logs for key in log)
 
 
-def test_nothing_is_decided_from_losses_that_cannot_be_seen(model: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"nothing can be decided from them; leave use_liger_kernel off.*'nll'"):
-        train(without_logits(model), tmp_path, mixture={"decide": by_measured_loss})
+def test_an_adaptive_mixture_refuses_losses_that_it_cannot_see(model: Path, tmp_path: Path) -> None:
+    mix = tp.AdaptiveMixture(all_data(), seed=1)
+    trainer = make_trainer(without_logits(model), tmp_path, mix.dataset)
+    mix.attach(trainer)
+    with pytest.raises(InputError, match=r"neither logits.*loss_type='nll'\)\. An adaptive mixture decides from them"):
+        trainer.train()
+
+
+def test_batches_without_labels_are_told_of(model: Path, tmp_path: Path) -> None:
+    mix = TrainingMixture(SHARES, all_data(), seed=1)
+    trainer = make_trainer(model, tmp_path, mix.dataset)
+    callback = mix.attach(trainer)
+    inner = callback.begin_batch
+    callback.begin_batch = lambda inputs: inner({key: inputs[key] for key in inputs if key != "labels"})
+    with pytest.warns(UserWarning, match="batches have no labels, so the tasks' training losses are unknown"):
+        trainer.train()
 
 
 def test_evaluation_is_no_training(model: Path, tmp_path: Path) -> None:
