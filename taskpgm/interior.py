@@ -45,16 +45,21 @@ class Derivatives(NamedTuple):
     bent: FloatArray | None = None
 
 
-class Losses(Protocol):
-    """What is descended, and the pull: tau nats of loss per nat of divergence from the prior."""
+class Pulled(Protocol):
+    """A network with a pull: tau nats of loss per nat of divergence from the (n,) prior."""
 
     @property
     def tau(self) -> float: ...
 
     @property
-    def prior(self) -> FloatArray:
-        """(n,)"""
-        ...
+    def prior(self) -> FloatArray: ...
+
+
+class Losses(Protocol):
+    """What is descended: losses of a network, whose pull comes in addition."""
+
+    @property
+    def network(self) -> Pulled: ...
 
     def value(self, p: FloatArray) -> float:
         """Of a mixture, without the pull."""
@@ -71,14 +76,6 @@ class SharedLosses:
 
     network: TransferNetwork
     terms: Terms
-
-    @property
-    def tau(self) -> float:
-        return self.network.tau
-
-    @property
-    def prior(self) -> FloatArray:
-        return self.network.prior
 
     def value(self, p: FloatArray) -> float:
         return float(self.terms(self.network.shares(p))[0].sum())
@@ -153,21 +150,21 @@ class Barrier:
         slacks = self.room.slacks(p)
         if not all(bool((each > 0.0).all()) for each in slacks):
             return float("inf")
-        energy = self.losses.value(p)
-        if self.losses.tau > 0.0:
-            energy += self.losses.tau * float(relative_entropy(p, self.losses.prior).sum())
+        energy, network = self.losses.value(p), self.losses.network
+        if network.tau > 0.0:
+            energy += network.tau * float(relative_entropy(p, network.prior).sum())
         return energy - self.weight * float(sum(np.log(each).sum() for each in slacks))
 
     def step(self, p: FloatArray) -> tuple[FloatArray, float]:
         """((n,) a direction that adds up to 0, by how much the energy falls along it at first)."""
-        moving, losses = self.room.moving, self.losses
+        moving, network = self.room.moving, self.losses.network
         gradient, form = self._logarithms(p)
-        found = losses.derivatives(p, moving)
+        found = self.losses.derivatives(p, moving)
         gradient += found.slopes
         own = np.maximum(p[moving], LEAST_WEIGHT)
-        if losses.tau > 0.0:
-            gradient += losses.tau * (np.log(own / losses.prior[moving]) + 1.0)
-            form[np.diag_indices(len(moving))] += losses.tau / own
+        if network.tau > 0.0:
+            gradient += network.tau * (np.log(own / network.prior[moving]) + 1.0)
+            form[np.diag_indices(len(moving))] += network.tau / own
         gradient -= gradient.mean()
         right = np.column_stack([gradient, np.ones(len(moving))])
         solved = None if found.bent is None else _solved(form + found.bent, right, 0.0)

@@ -64,14 +64,6 @@ class CoveredLosses:
 
     network: CoverageNetwork
 
-    @property
-    def tau(self) -> float:
-        return self.network.tau
-
-    @property
-    def prior(self) -> FloatArray:
-        return self.network.prior
-
     def value(self, p: FloatArray) -> float:
         return self.network.smooth(p)
 
