@@ -37,12 +37,12 @@ LEAST_WEIGHT = 1e-300
 
 
 class Derivatives(NamedTuple):
-    """slopes: (k,) the first ones. upwards: (k, k) the second ones of what bends upwards. bent: (k, k) all second ones,
-    None where nothing bends downwards."""
+    """slopes: (k,) the first ones. form: (k, k) the second ones. upwards: makes those of what bends upwards alone, None
+    where nothing bends downwards."""
 
     slopes: FloatArray
-    upwards: FloatArray
-    bent: FloatArray | None = None
+    form: FloatArray
+    upwards: Callable[[], FloatArray] | None = None
 
 
 class Pulled(Protocol):
@@ -83,8 +83,11 @@ class SharedLosses:
     def derivatives(self, p: FloatArray, moving: NDArray[np.intp]) -> Derivatives:
         _, slopes, bends = self.terms(self.network.shares(p))
         graph = self.network.transfer[moving]
-        upwards = (graph * np.maximum(bends, 0.0)) @ graph.T
-        return Derivatives(graph @ slopes, upwards, (graph * bends) @ graph.T if (bends < 0.0).any() else None)
+
+        def upwards() -> FloatArray:
+            return np.asarray((graph * np.maximum(bends, 0.0)) @ graph.T)
+
+        return Derivatives(graph @ slopes, (graph * bends) @ graph.T, upwards if (bends < 0.0).any() else None)
 
 
 def descended(losses: Losses, room: Room, start: FloatArray, *, first: float = FIRST, last: float = LAST) -> FloatArray:
@@ -167,9 +170,12 @@ class Barrier:
             form[np.diag_indices(len(moving))] += network.tau / own
         gradient -= gradient.mean()
         right = np.column_stack([gradient, np.ones(len(moving))])
-        solved = None if found.bent is None else _solved(form + found.bent, right, 0.0)
+        whole, solved = form + found.form, None
+        if found.upwards is not None:
+            solved = _solved(whole, right, 0.0)
+            whole = form + found.upwards() if solved is None else whole
         if solved is None:
-            tried = (_solved(form + found.upwards, right, ridge) for ridge in RIDGES)
+            tried = (_solved(whole, right, ridge) for ridge in RIDGES)
             solved = next((each for each in tried if each is not None), None)
         if solved is None:
             return np.zeros(len(p)), 0.0
