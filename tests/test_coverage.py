@@ -107,6 +107,7 @@ def test_newton_steps_take_what_they_can_prove() -> None:
     assert isinstance(tp.best_method(smooth).method, CoverageProgram)
     many = random_coverage(101, 2)
     assert isinstance(tp.best_method(many).method, CoverageDescent)
+    assert isinstance(convex_method(many), CoverageDescent)
     assert isinstance(tp.best_method(random_coverage(101, 2, envelopes=True)).method, CoverageProgram)
 
 
