@@ -40,12 +40,11 @@ MOST_ATTEMPTS = 4  # of the undisturbed command after a fault, before it is a fa
 
 @dataclass(frozen=True)
 class Outcome:
-    """One fault. code: of the attempt that it met; None where it came between two. met: it came while that was at work.
-    wrong: what must not have been."""
+    """One fault. code: of the attempt that met it. met: there was work left. wrong: what must not have been."""
 
     fault: str
     what: str
-    code: int | None
+    code: int
     met: bool
     seconds: float
     wrong: tuple[str, ...]
@@ -68,9 +67,8 @@ def chaos(faults: int, seed: int, names: tuple[str, ...], place: Path, say: Call
         found.append(outcome)
         wrong = f"  WRONG: {'; '.join(outcome.wrong)}" if outcome.wrong else ""
         late = "" if outcome.met else "  not met"
-        say(
-            f"{number + 1:4d} {outcome.fault:12s} {outcome.what} ({outcome.code}, {outcome.seconds:.1f} s){late}{wrong}"
-        )
+        ending = f"({outcome.code}, {outcome.seconds:.1f} s){late}{wrong}"
+        say(f"{number + 1:4d} {outcome.fault:12s} {outcome.what} {ending}")
     return found
 
 
@@ -105,7 +103,7 @@ def _one(name: str, ground: Ground, expected: bytes) -> Outcome:
 def _unheard_of(attempt: Attempt, codes: tuple[int, ...]) -> list[str]:
     """What an attempt must not end with: another exit code, or a traceback."""
     found = []
-    if attempt.code is not None and attempt.code not in codes:
+    if attempt.code not in codes:
         found.append(f"exit code {attempt.code}: {attempt.errors.strip()[-300:]}")
     if "Traceback" in attempt.errors:
         found.append(f"a traceback: {attempt.errors.strip()[-600:]}")
@@ -120,7 +118,7 @@ def record(found: list[Outcome], seed: int, seconds: float, only: str) -> dict[s
     by_fault = {}
     for name in dict.fromkeys(each.fault for each in found):
         own = [each for each in found if each.fault == name]
-        codes = Counter("between runs" if each.code is None else f"exit code {each.code}" for each in own)
+        codes = Counter(f"exit code {each.code}" for each in own)
         by_fault[name] = {
             "faults": len(own),
             "at work": sum(each.met for each in own),

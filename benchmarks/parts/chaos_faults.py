@@ -54,8 +54,8 @@ class Attempt:
     """
 
     what: str
-    code: int | None = None
-    errors: str = ""
+    code: int
+    errors: str
     damaged: tuple[str, ...] = ()
     met: bool = True
 
@@ -169,7 +169,7 @@ def two_at_once(ground: Ground) -> Attempt:
     first, second = started(ground), started(ground)
     attempts = [ended(first, "first"), ended(second, "second")]
     errors = "".join(each.errors for each in attempts)
-    code = max(each.code or 0 for each in attempts)
+    code = max(each.code for each in attempts)
     return Attempt("two at once", code, errors, met=code != 0)
 
 
