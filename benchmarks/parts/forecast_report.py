@@ -34,7 +34,8 @@ correlation, of forecast and held-out loss. *Single runs*: each seed's forecasts
 seeds. *A perfect forecast*: one that knows every mean loss, against single runs that scatter about it as uniform does
 when it is trained again with the examples in another order (simulated; the spread of the mixtures without that scatter
 is what is left of the record's). *Other seeds*: the losses that the same mixtures came to on the other seeds, averaged,
-taken as the forecast. *Means*: forecasts and losses averaged over seeds, as `taskpgm evaluate` compares them.
+taken as the forecast. *Means*: forecasts and losses both averaged over the seeds, each of which has a base model, data
+and experts of its own: more than the one forecast that a user has.
 
 | suite | steps | seeds | single runs | a perfect forecast | other seeds | means |
 |---|---|---|---|---|---|---|"""
