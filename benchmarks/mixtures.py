@@ -8,6 +8,7 @@
     python benchmarks/mixtures.py run --out runs/study --seeds 300-309 --mixtures inside
     python benchmarks/mixtures.py run --out runs/study --seeds 300-309 --steps 500 --mixtures uniform adaptive-families
     python benchmarks/mixtures.py run --out runs/lora --seeds 400-409 --steps 250 --mixtures lora --model qwen2-lora
+    python benchmarks/mixtures.py run --out runs/orders --seeds 600-607 --mixtures forecast --orders 5
     python benchmarks/mixtures.py collect --out runs/study --mixtures confirmation --to confirmation.jsonl
     python benchmarks/mixtures.py confirmation benchmarks/results/mixtures/confirmation.jsonl
     python benchmarks/mixtures.py report benchmarks/results/mixtures/confirmation.jsonl
@@ -44,6 +45,7 @@ from parts.study_report import confirmation, gains, print_gains, print_table, re
 
 from taskpgm.forecasting import Forecast
 from taskpgm.storage import canonical_json, read_json, versions, write_atomic
+from taskpgm.training_run import Outcome
 
 Array = NDArray[np.float64]
 Record = dict[str, Any]
@@ -64,6 +66,7 @@ SETS = {
         "adaptive-families-default",
         "coverage-families",
     ),
+    "forecast": tuple(name for name in CONFIRMATION if not name.startswith("coverage")),
     "all": EVERY,
 }
 NULL_SEED = 10_000  # added to a seed: another order of examples, for uniform against itself
@@ -71,7 +74,9 @@ NULL_SEED = 10_000  # added to a seed: another order of examples, for uniform ag
 # ------------------------------------------------------------------------------------------------------ one suite, seed
 
 
-def study(suite_name: str, seed: int, out: Path, steps: int, wanted: Sequence[str], model: Studied) -> Record:
+def study(
+    suite_name: str, seed: int, out: Path, steps: int, wanted: Sequence[str], model: Studied, orders: int
+) -> Record:
     """Experts, mixtures and final runs of one suite, seed and budget, as one JSON value."""
     from taskpgm.experts import tokenize_for
     from taskpgm.pipeline import suite_base
@@ -91,12 +96,14 @@ def study(suite_name: str, seed: int, out: Path, steps: int, wanted: Sequence[st
         "families": [task.family for task in tasks],
         "expert_examples": len(tasks) * training.steps * training.batch_size,
         "versions": versions("taskpgm", "torch", "transformers", "numpy", "cvxpy"),
-        "runs": [final_run(bench, *found) for found in mixtures(bench, wanted)],
+        "runs": [final_run(bench, orders, *found) for found in mixtures(bench, wanted)],
     }
 
 
-def final_run(bench: Bench, name: str, shares: Array | None, forecast: Forecast | None, error: str) -> Record:
-    from taskpgm.training_run import train_on
+def final_run(
+    bench: Bench, orders: int, name: str, shares: Array | None, forecast: Forecast | None, error: str
+) -> Record:
+    """The losses are means where the examples came in several orders."""
 
     final = bench.final
     run: Record = {"mixture": name, "steps": final.steps, "examples": final.steps * final.batch_size}
@@ -104,12 +111,26 @@ def final_run(bench: Bench, name: str, shares: Array | None, forecast: Forecast 
         return {**run, **inside_run(name, bench)}
     if shares is None:
         return {**run, "error": error}
-    used = final.seed + NULL_SEED if name == AGAIN else final.seed
-    done = train_on(bench.base, bench.tokenised, shares, final, seed=used, out=bench.folder)
-    found = {"shares": shares.tolist(), "losses": done.losses.tolist(), "exact": done.exact.tolist()}
+    first = int(name == AGAIN)
+    done = [trained(bench, shares, order) for order in range(first, first + orders)]
+    losses, exact = (np.array([getattr(each, part) for each in done]) for part in ("losses", "exact"))
+    found: Record = {"shares": shares.tolist(), "losses": losses.mean(axis=0).tolist()}
+    found["exact"] = exact.mean(axis=0).tolist()
     if forecast is not None:
         found |= {"forecast": forecast.losses.tolist(), "interval": forecast.interval.tolist()}
+    if orders > 1:
+        found["orders"] = losses.tolist()
+        if forecast is not None:
+            found["forecast_moved"] = bench.moved(forecast.network).losses(forecast.mixture).tolist()
     return {**run, **found}
+
+
+def trained(bench: Bench, shares: Array, order: int) -> Outcome:
+    """The final run on a mixture with its examples in one of many orders."""
+    from taskpgm.training_run import train_on
+
+    seed = bench.final.seed + order * NULL_SEED
+    return train_on(bench.base, bench.tokenised, shares, bench.final, seed=seed, out=bench.folder)
 
 
 # ------------------------------------------------------------------------------------------------------------- commands
@@ -125,7 +146,10 @@ def run(arguments: argparse.Namespace) -> None:
     began = time.monotonic()
     with ProcessPoolExecutor(arguments.jobs, mp_context=get_context("spawn")) as pool:
         futures = {
-            pool.submit(work, *item, arguments.out, tuple(arguments.steps), tuple(wanted), model): item for item in todo
+            pool.submit(
+                work, *item, arguments.out, tuple(arguments.steps), tuple(wanted), model, arguments.orders
+            ): item
+            for item in todo
         }
         for done, future in enumerate(as_completed(futures), start=1):
             future.result()
@@ -135,10 +159,12 @@ def run(arguments: argparse.Namespace) -> None:
             print(f"{suite} {seed}: {done} of {len(todo)}, {passed:.0f} s, {left:.0f} s left", flush=True)
 
 
-def work(suite: str, seed: int, out: Path, budgets: Sequence[int], wanted: Sequence[str], model: Studied) -> None:
+def work(
+    suite: str, seed: int, out: Path, budgets: Sequence[int], wanted: Sequence[str], model: Studied, orders: int
+) -> None:
     for steps in budgets:
         if names := missing(out, suite, seed, steps, wanted):
-            found = study(suite, seed, out, steps, names, model)
+            found = study(suite, seed, out, steps, names, model, orders)
             path = record_path(out, suite, seed, steps)
             if path.is_file():  # by now another process may have added to it
                 new = {run["mixture"] for run in found["runs"]}
@@ -203,6 +229,7 @@ def main() -> None:
     runner.add_argument("--suites", nargs="+", default=["easy-redundant", "hard-redundant", "interacting"])
     runner.add_argument("--jobs", type=int, default=2)
     runner.add_argument("--model", choices=MODELS, default="llama", help="what is fine-tuned, and how")
+    runner.add_argument("--orders", type=int, default=1, help="in how many orders of its examples each is trained")
     runner.set_defaults(command=run)
     choices = f"{', '.join(SETS)}, or names"
     collector = commands.add_parser("collect", help="one JSON line for each suite and seed")

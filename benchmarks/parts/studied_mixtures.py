@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from parts.inside_runs import EVERY_INSIDE
+from parts.movement import attention_movement
 
 import taskpgm as tp
 from taskpgm.affinity import estimate_affinity
@@ -29,6 +30,7 @@ from taskpgm.types import LossCurves, TaskSet
 Array = NDArray[np.float64]
 
 FLOOR = 0.2
+MOVED_SHARE = 0.3
 AGAIN = "uniform-again"
 OTHER_EXPERTS = 20_000  # added to a seed: experts that saw their examples in another order
 PROXY_STEPS = 40
@@ -65,6 +67,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "coverage-families-experts-12": {"experts": 0.12},
     "coverage-families-other-experts": {"other": True},
 }
+MOVED = {"coverage-families-moved": {"moved": True}}
 PROBES = {f"pairwise-careful-probes-{count}": count for count in (4, 8, 16)}
 CONFIRMATION = (
     "uniform",
@@ -81,7 +84,7 @@ FREE = ("uniform", "proportional", "temperature-2")
 """What needs no evidence but the sizes of the data."""
 STANDARD = (*BASELINES, *COVERAGE, AGAIN)
 ABLATED = (*ABLATIONS, *PROBES)
-EVERY = (*BASELINES, *MORE_BASELINES, *COVERAGE, *ABLATED, *EVERY_INSIDE, AGAIN)
+EVERY = (*BASELINES, *MORE_BASELINES, *COVERAGE, *ABLATED, *MOVED, *EVERY_INSIDE, AGAIN)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +124,16 @@ class Bench:
         training = self.experts.training.model_copy(update={"seed": self.final.seed + OTHER_EXPERTS})
         return train_tokenised(self.tokenised, self.base, self.folder, training, DEMO_PROBES, silent).curves()
 
+    def moved(self, network: tp.CoverageNetwork) -> tp.CoverageNetwork:
+        """A network whose transfer also knows which experts changed the base model alike."""
+        transfer = (1.0 - MOVED_SHARE) * network.transfer + MOVED_SHARE * self.movement
+        np.fill_diagonal(transfer, 1.0)
+        return network.changed(transfer=transfer)
+
+    @cached_property
+    def movement(self) -> Array:
+        return attention_movement(self.experts.directories, self.base.path)
+
     def fewer_probes(self, evidence: Evidence, count: int) -> Evidence:
         """The same evidence, with predictions on so many probes of each task."""
         probes = DEMO_PROBES.model_copy(update={"per_task": count})
@@ -154,7 +167,7 @@ def shares_of(name: str, bench: Bench, evidence: Evidence) -> Array:
         return np.asarray(rules[name].mixture(evidence), dtype=np.float64)
     if name in PROBES:
         return np.asarray(rules["pairwise-careful"].mixture(bench.fewer_probes(evidence, PROBES[name])))
-    return coverage_mixture(bench, evidence, **(COVERAGE | ABLATIONS)[name])
+    return coverage_mixture(bench, evidence, **(COVERAGE | ABLATIONS | MOVED)[name])
 
 
 def coverage_network(
@@ -168,12 +181,13 @@ def coverage_network(
     floor: float = FLOOR,
     experts: float = 1.0,
     other: bool = False,
+    moved: bool = False,
 ) -> tp.CoverageNetwork:
-    """experts: the share of their training that is looked at. other: experts of another seed."""
+    """experts: the share of their training that is looked at. other: experts of another seed. moved: see `Bench`."""
     tasks = bench.tasks
     losses = bench.other_experts() if other else evidence.curves
     assert losses is not None
-    return tp.CoverageNetwork.from_losses(
+    network = tp.CoverageNetwork.from_losses(
         shortened(losses, experts),
         evidence.budget,
         fit=fit,
@@ -182,6 +196,7 @@ def coverage_network(
         tau=tau,
         lower=floor / len(tasks),
     )
+    return bench.moved(network) if moved else network
 
 
 def shortened(losses: LossCurves, share: float) -> LossCurves:
