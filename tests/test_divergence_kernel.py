@@ -296,14 +296,16 @@ n, contexts, vocabulary, blocks, batches = 60, 8, 4000, 2, 40
 streaming.available_threads = lambda: 2
 logits = np.random.default_rng(0).standard_normal((n, contexts, vocabulary), dtype=np.float32)
 same = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
-width = -(-vocabulary // 64) * 64
+tile = 2048
+width = -(-vocabulary // tile) * tile
 for arithmetic, size in (("float32", 4), ("float64", 8)):
     batch = lambda k: Batch(same, members=np.full(contexts, k % blocks))
     streaming._summed([batch(0)], blocks, arithmetic, 0, streaming.silent)      # compiles
     tracemalloc.start()
     streaming._summed((batch(k) for k in range(batches)), blocks, arithmetic, 0, streaming.silent)
     peak = tracemalloc.get_traced_memory()[1]
-    print(peak, 8 * n * n * (blocks + 16 + blocks) + 2 * size * (n + 2) * width, batches * same.nbytes)
+    own = 8 * n * n * (blocks + 2 + 16 + blocks) + 2 * size * (n * width + (n + 2) * tile)
+    print(peak, own, batches * same.nbytes)
     tracemalloc.stop()
 """
 

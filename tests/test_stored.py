@@ -223,7 +223,7 @@ for measure, copies in ((tp.JensenShannon(), 2), (tp.Hellinger(), 3), (tp.TotalV
     tp.estimate_affinity(small, divergence=measure)      # compiles
     tracemalloc.start()
     tp.estimate_affinity(files, divergence=measure)
-    own = 8 * n * n * (2 * 6 * 32 + 16) + 8 * 2 * (n + 2) * (-(-width // 64) * 64)  # of the divergences, see the README
+    own = 8 * n * n * (2 * 6 * 32 + 2 + 16) + 8 * 2 * (n + 2) * (4096 + 2048)  # of the divergences, see the README
     print(tracemalloc.get_traced_memory()[1], copies * stored.SLICE_MEMORY + 40 * n * contexts + own, everything)
     tracemalloc.stop()
 """

@@ -2,7 +2,7 @@
 
 With r_v the largest probability that any expert gives to token v, and s_v = (P_i(v) + P_j(v)) / (2 r_v), in [0, 1],
 
-    F_ij = sum_v 2 r_v s_v log2 s_v,      JSD(P_i, P_j) = ln 2 / 2 * (F_ii / 2 + F_jj / 2 - F_ij)
+    F_ij = sum_v (P_i(v) + P_j(v)) log2 s_v,      JSD(P_i, P_j) = ln 2 / 2 * (F_ii / 2 + F_jj / 2 - F_ij)
 
 since r cancels. So a pair and token cost one logarithm, of a number near 1 wherever all experts agree: its rounding is
 small there, and cancels exactly between equal experts. The same code serves float32 (logarithm and exponential are
@@ -27,8 +27,10 @@ from taskpgm.types import FloatArray, IntArray
 
 TILE = 2048
 """Tokens summed in the precision of the arithmetic."""
-EXPERTS = 32
-"""Experts whose tiles are held against 32 others' at a time: half a megabyte in float32."""
+EXPERTS = 16
+"""Experts whose tiles are held against as many others' at a time: half a megabyte in float32."""
+LINE = 64
+"""Bytes of a line of the cache."""
 PAD = 64
 """Rows are padded by zeros to a multiple of this, so that only whole vectors are computed."""
 SMALLEST = -69.0
@@ -118,13 +120,33 @@ def _exp_for(x: Any, like: Any) -> Any:
     return single if like == numba.float32 else double
 
 
+def working_room(experts: int, vocabulary: int, dtype: np.dtype[Any]) -> tuple[Any, Any, FloatArray]:
+    """What `add_pieces` works in: (t, n, w) rows, tile after tile; (n + 2, w) of a tile; and (n, n) sums.
+
+    Whole tiles, since rows that lie a power of two apart push each other out of the cache.
+    """
+    width = min(TILE, -(-vocabulary // PAD) * PAD)
+    rows = _aligned((-(-vocabulary // width), experts, width), dtype)
+    return rows, _aligned((experts + 2, width), dtype), np.empty((experts, experts))
+
+
+def _aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+    """Room that begins where a line of the cache does: a vector across two lines takes twice as long to read."""
+    size = math.prod(shape)
+    room = np.empty(size + LINE // dtype.itemsize, dtype)
+    first = -room.ctypes.data % LINE // dtype.itemsize
+    return room[first : first + size].reshape(shape)
+
+
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def add_pieces(
     log_probs: Any,
     contexts: IntArray,
     weights: FloatArray,
     starts: IntArray,
-    scaled: Any,
+    rows: Any,
+    tiles: Any,
+    sums: FloatArray,
     totals: FloatArray,
     out: FloatArray,
 ) -> None:
@@ -134,38 +156,37 @@ def add_pieces(
         log_probs: (n, C, V) float32 or float64.
         contexts, weights: (k,) the contexts to go through, and their weights.
         starts: (p + 1,) where each piece begins in them, and where the last one ends.
-        scaled: (n + 2, W) room to work in, W >= V a multiple of PAD; its dtype is that of the arithmetic.
+        rows, tiles, sums: room to work in, see `working_room`; its dtype is that of the arithmetic.
         totals: (n, k) float64, the sums of the probabilities are written here.
         out: (p, n, n) float64, the divergences are written here: both triangles, and a zero diagonal.
     """
     n = len(log_probs)
-    diagonal = np.empty(n)
-    rows, doubled = scaled[:n], scaled[n]
     for piece in range(len(out)):
         out[piece] = 0.0
         for k in range(starts[piece], starts[piece + 1]):
             for i in range(n):
-                totals[i, k] = _exponentials(log_probs[i, contexts[k]], rows[i])
-            _divide_by_largest(rows, totals[:, k].copy(), doubled, scaled[n + 1])
-            for i in range(n):
-                diagonal[i] = 0.0
-                for low in range(0, len(doubled), TILE):
-                    diagonal[i] += _tile_sum(rows[i, low : low + TILE], rows[i, low : low + TILE], doubled[low:])
-            for top in range(0, n, EXPERTS):
-                for left in range(0, top + 1, EXPERTS):
-                    _add_square(rows, doubled, diagonal, top, left, weights[k], out[piece])
+                totals[i, k] = _exponentials(log_probs[i, contexts[k]], rows, i)
+            sums[:] = 0.0
+            for t in range(len(rows)):
+                width = min(tiles.shape[1], -(-(log_probs.shape[2] - t * tiles.shape[1]) // PAD) * PAD)
+                _scale(rows[t], width, totals[:, k], tiles)
+                for top in range(0, n, EXPERTS):
+                    for left in range(0, top + 1, EXPERTS):
+                        _add_square(rows[t], tiles, width, top, left, sums)
+            _add_divergences(sums, weights[k], out[piece])
         for i in range(n):
             for j in range(i):
                 out[piece, j, i] = out[piece, i, j]
 
 
 @numba.njit(cache=True, forceinline=True, error_model="numpy")
-def _exponentials(logs: Any, out: Any) -> float:
-    """Probabilities into out, followed by zeros, and their sum."""
-    total = 0.0
-    for low in range(0, len(logs), TILE):
-        total += _tile_exponentials(logs[low : low + TILE], out[low : low + TILE])
-    out[len(logs) :] = 0.0
+def _exponentials(logs: Any, out: Any, i: int) -> float:
+    """Probabilities into out[:, i], followed by zeros, and their sum."""
+    total, width = 0.0, out.shape[2]
+    for t in range(len(out)):
+        part = logs[t * width : (t + 1) * width]
+        total += _tile_exponentials(part, out[t, i, : len(part)])
+        out[t, i, len(part) :] = 0.0
     return total
 
 
@@ -180,56 +201,56 @@ def _tile_exponentials(logs: Any, out: Any) -> Any:
 
 
 @numba.njit(cache=True, forceinline=True, error_model="numpy")
-def _divide_by_largest(rows: Any, totals: FloatArray, doubled: Any, inverse: Any) -> None:
-    """P_i / (2 r) into the rows and 2 r into doubled, from probabilities of these totals."""
-    one = rows.dtype.type(1)
-    for low in range(0, len(doubled), TILE):
-        tile_doubled, tile_inverse = doubled[low : low + TILE], inverse[low : low + TILE]
-        tile_doubled[:] = 0.0
-        for i in range(len(rows)):
-            _raise_to(tile_doubled, rows[i, low : low + TILE], rows.dtype.type(2.0 / totals[i]))
-        for v in range(len(tile_doubled)):
-            tile_inverse[v] = one / tile_doubled[v] if tile_doubled[v] > NEGLIGIBLE else rows.dtype.type(0)
-        for i in range(len(rows)):
-            _multiply(rows[i, low : low + TILE], tile_inverse, rows.dtype.type(1.0 / totals[i]))
+def _scale(rows: Any, width: int, totals: Any, tiles: Any) -> None:
+    """P_i into a tile's rows, which hold probabilities of these totals, and P_i / (2 r) into tiles."""
+    n = len(rows)
+    largest, inverse = tiles[n, :width], tiles[n + 1, :width]
+    largest[:] = 0.0
+    for i in range(n):
+        _normalise(rows[i, :width], rows.dtype.type(1.0 / totals[i]), largest)
+    half = rows.dtype.type(0.5)
+    for v in range(width):
+        inverse[v] = half / largest[v] if largest[v] > NEGLIGIBLE else rows.dtype.type(0)
+    for i in range(n):
+        _multiply(rows[i, :width], inverse, tiles[i, :width])
 
 
 @numba.njit(cache=True, forceinline=True, error_model="numpy")
-def _raise_to(largest: Any, row: Any, factor: Any) -> None:
-    for v in range(len(largest)):
+def _normalise(row: Any, factor: Any, largest: Any) -> None:
+    for v in range(len(row)):
         p = row[v] * factor
+        row[v] = p
         largest[v] = largest[v] if largest[v] > p else p
 
 
 @numba.njit(cache=True, forceinline=True, error_model="numpy")
-def _multiply(row: Any, by: Any, factor: Any) -> None:
-    for v in range(len(row)):
-        row[v] = row[v] * factor * by[v]
+def _multiply(row: Any, by: Any, out: Any) -> None:
+    for v in range(len(out)):
+        out[v] = row[v] * by[v]
 
 
 @numba.njit(cache=True, forceinline=True, error_model="numpy")
-def _add_square(
-    rows: Any, doubled: Any, diagonal: FloatArray, top: int, left: int, weight: float, out: FloatArray
-) -> None:
-    """Add the weighted divergences of one context between EXPERTS experts and EXPERTS others, below the diagonal."""
-    sums = np.zeros((EXPERTS, EXPERTS))
-    bottom, right = min(top + EXPERTS, len(rows)), min(left + EXPERTS, len(rows))
-    for low in range(0, len(doubled), TILE):
-        for i in range(top, bottom):
-            for j in range(left, min(right, i)):
-                sums[i - top, j - left] += _tile_sum(
-                    rows[i, low : low + TILE], rows[j, low : low + TILE], doubled[low:]
-                )
-    for i in range(top, bottom):
-        for j in range(left, min(right, i)):
-            divergence = 0.5 * LN2 * (0.5 * (diagonal[i] + diagonal[j]) - sums[i - top, j - left])
-            out[i, j] += weight * min(max(divergence, 0.0), LN2)
+def _add_square(rows: Any, tiles: Any, width: int, top: int, left: int, sums: FloatArray) -> None:
+    """Add a tile's F_ij between EXPERTS experts and EXPERTS others, on and below the diagonal."""
+    n = len(sums)
+    for i in range(top, min(top + EXPERTS, n)):
+        for j in range(left, min(left + EXPERTS, i + 1)):
+            sums[i, j] += _tile_sum(rows[i, :width], rows[j, :width], tiles[i, :width], tiles[j, :width])
 
 
 @numba.njit(cache=True, forceinline=True, fastmath=SUMS, error_model="numpy")
-def _tile_sum(first: Any, second: Any, doubled: Any) -> Any:
-    total = first.dtype.type(0)
-    for v in range(len(first)):
-        s = first[v] + second[v]
-        total += (s * doubled[v]) * _log2(s)
+def _tile_sum(p: Any, q: Any, first: Any, second: Any) -> Any:
+    # 2 r s is p + q: an addition is free where the multiplications of the logarithm are what takes the time
+    total = p.dtype.type(0)
+    for v in range(len(p)):
+        total += (p[v] + q[v]) * _log2(first[v] + second[v])
     return total
+
+
+@numba.njit(cache=True, forceinline=True, error_model="numpy")
+def _add_divergences(sums: FloatArray, weight: float, out: FloatArray) -> None:
+    """Add the weighted divergences of one context, below the diagonal."""
+    for i in range(len(sums)):
+        for j in range(i):
+            divergence = 0.5 * LN2 * (0.5 * (sums[i, i] + sums[j, j]) - sums[i, j])
+            out[i, j] += weight * min(max(divergence, 0.0), LN2)

@@ -5,11 +5,12 @@
         sums.add(batch)
     sums.divergence                     # (blocks, n, n)
 
-Memory beyond the batch itself, in bytes, for n experts, B blocks, t threads and W = V rounded up to a multiple of 64:
+Memory beyond the batch itself, in bytes, for n experts, B blocks and t threads:
 
-    8 n^2 (B + max(5, t, min(P, 64e6 / (8 n^2)))) + t a (n + 2) W,      P <= 16 + B pieces of a batch,
+    8 n^2 (B + t + max(5, t, min(P, 64e6 / (8 n^2)))) + t a (n W + (n + 2) w),      P <= 16 + B pieces of a batch,
 
-with a = 4 or 8 the bytes of the arithmetic. The first EXACT_WORK logarithms are computed in float64 (to 1e-13); a sum
+with a = 4 or 8 the bytes of the arithmetic, tiles of w = V rounded up to a multiple of 64 tokens, at most 2,048, and W
+= V rounded up to whole tiles. The first EXACT_WORK logarithms are computed in float64 (to 1e-13); a sum
 with more work goes on in float32, with an error of at most ROUNDING. A matrix of divergences must be of negative type,
 or similarities made from it are not positive semidefinite (Vedaldi & Zisserman 2012). Where float32 cannot show that
 with a margin, as when experts are nearly equal, `streamed_divergences` reads the batches once more in float64.
@@ -20,8 +21,10 @@ Batches of tensors on a graphics card are added up there (`taskpgm.divergences.d
 from __future__ import annotations
 
 import warnings
+from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal, Protocol, TypeAlias
@@ -115,11 +118,10 @@ class DivergenceSums:
         starts = piece_starts(members, PIECES)
         wave = max(threads, min(len(starts) - 1, int(WAVE_MEMORY // (8 * n * n))))
         work = _Work(logs, contexts, weights, np.empty((n, len(contexts))), dtype)
-        with ThreadPoolExecutor(threads) as pool:
-            for low in range(0, len(starts) - 1, wave):
-                part = starts[low : low + wave + 1]
-                for start, divergence in zip(part, work.run(part, threads, pool), strict=False):
-                    self.divergence[members[start]] += divergence
+        for low in range(0, len(starts) - 1, wave):
+            part = starts[low : low + wave + 1]
+            for start, divergence in zip(part, work.run(part, threads), strict=False):
+                self.divergence[members[start]] += divergence
         return work.totals
 
 
@@ -133,26 +135,33 @@ class _Work:
     totals: FloatArray
     dtype: np.dtype[Any]
 
-    def run(self, starts: IntArray, threads: int, pool: ThreadPoolExecutor) -> FloatArray:
+    def run(self, starts: IntArray, threads: int) -> FloatArray:
         """(p, n, n) the divergences of the p pieces that begin at `starts`; the last start is their end."""
-        from taskpgm.divergences.kernels import PAD, add_pieces
+        from taskpgm.divergences.kernels import add_pieces, working_room
 
         n, _, vocabulary = self.logs.shape
         pieces = len(starts) - 1
         out = np.empty((pieces, n, n))
-        room = list(np.empty((min(threads, pieces), n + 2, -(-vocabulary // PAD) * PAD), self.dtype))
-
-        def run(low: int, high: int) -> None:
-            scaled = room.pop()
-            part = starts[low : high + 1]
-            add_pieces(self.logs, self.contexts, self.weights, part, scaled, self.totals, out[low:high])
-            room.append(scaled)
-
         cuts = np.unique(np.linspace(0, pieces, min(pieces, 8 * threads) + 1).astype(np.int64)).tolist()
-        if threads == 1 or len(cuts) == 2:
-            run(0, pieces)
-        else:
-            list(pool.map(run, cuts[:-1], cuts[1:]))
+        todo = deque(pairwise(cuts))
+
+        def work() -> None:
+            room = working_room(n, vocabulary, self.dtype)
+            with suppress(IndexError):  # nothing is left
+                while True:
+                    low, high = todo.popleft()
+                    part = starts[low : high + 1]
+                    add_pieces(self.logs, self.contexts, self.weights, part, *room, self.totals, out[low:high])
+
+        helpers = min(threads, len(todo)) - 1
+        if helpers == 0:
+            work()
+            return out
+        with ThreadPoolExecutor(helpers) as pool:  # this thread works too: starting another takes as long as a piece
+            others = [pool.submit(work) for _ in range(helpers)]
+            work()
+            for other in others:
+                other.result()
         return out
 
 

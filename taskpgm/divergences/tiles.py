@@ -198,11 +198,10 @@ def _add_up(job: Job) -> FloatArray:
 
 def _divergence(tile: Tile, logs: Float32Array, piece: int, totals: FloatArray, width: int) -> FloatArray:
     """(n, n) the weighted divergences of one piece."""
-    from taskpgm.divergences.kernels import PAD, add_pieces
+    from taskpgm.divergences.kernels import add_pieces, working_room
 
     out = np.empty((1, len(logs), len(logs)))
-    dtype = np.float64 if tile.exact[piece] else np.float32
-    room = np.empty((len(logs) + 2, -(-width // PAD) * PAD), dtype)
+    room = working_room(len(logs), width, np.dtype(np.float64 if tile.exact[piece] else np.float32))
     places = np.arange(len(tile.contexts))
-    add_pieces(logs, places, tile.weights, tile.starts[piece : piece + 2], room, totals, out)
+    add_pieces(logs, places, tile.weights, tile.starts[piece : piece + 2], *room, totals, out)
     return np.asarray(out[0])
