@@ -13,6 +13,7 @@
     python benchmarks/mixtures.py confirmation benchmarks/results/mixtures/confirmation.jsonl
     python benchmarks/mixtures.py report benchmarks/results/mixtures/confirmation.jsonl
     python benchmarks/mixtures.py forecasts benchmarks/results/mixtures/confirmation.jsonl --repeats study.jsonl
+    python benchmarks/mixtures.py orders benchmarks/results/mixtures/orders.jsonl
     python benchmarks/mixtures.py summary benchmarks/results/mixtures/confirmation.jsonl --to taskpgm/study.json
     python benchmarks/mixtures.py gains benchmarks/results/mixtures --to taskpgm/gains.json
     python benchmarks/mixtures.py gains-table taskpgm/gains.json
@@ -36,7 +37,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from parts.forecast_report import forecasts
+from parts.forecast_report import forecasts, several_orders
 from parts.inside_report import inside
 from parts.inside_runs import EVERY_INSIDE, INSIDE, inside_run
 from parts.studied_mixtures import ABLATED, AGAIN, CONFIRMATION, EVERY, MORE_BASELINES, STANDARD, Bench, mixtures
@@ -250,6 +251,9 @@ def main() -> None:
     forecaster.add_argument("record", type=Path)
     forecaster.add_argument("--repeats", required=True, help="the record beside it that has every uniform run twice")
     forecaster.set_defaults(command=forecasts)
+    orderer = commands.add_parser("orders", help="the comparisons that ORDERS_PLAN.md names")
+    orderer.add_argument("record", type=Path)
+    orderer.set_defaults(command=several_orders)
     insider = commands.add_parser("inside", help="the comparisons that INSIDE_PLAN.md names")
     insider.add_argument("record", type=Path)
     insider.set_defaults(command=inside)

@@ -281,14 +281,13 @@ def _forecasts(found: Evaluation, steps: int, evidence: Evidence) -> Agreement |
     """How the losses that learning curves forecast compare with what came, over all mixtures; None without either."""
     if evidence.curves is None:
         return None
-    network, predicted, realised = coverage_of(evidence), {}, {}
+    network, predicted, runs = coverage_of(evidence), {}, {}
     for name in found.compared:
         losses = found.values(name, steps, "losses")
-        losses = losses[np.isfinite(losses).all(axis=1)]
-        if len(losses):
+        if np.isfinite(losses).all(axis=1).any():
             shares = np.array([found.shares(name, steps)[task] for task in found.names])
-            predicted[name], realised[name] = network.losses(shares / shares.sum()), losses.mean(axis=0)
-    return agreement(predicted, realised, found.names) if len(predicted) >= FEWEST else None
+            predicted[name], runs[name] = network.losses(shares / shares.sum()), losses
+    return agreement(predicted, runs, found.names) if len(predicted) >= FEWEST else None
 
 
 def _compared(bench: _Bench, found: Evaluation, steps: int, progress: Progress) -> dict[str, tuple[Difference, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 from taskpgm.terminal import LOG_WIDTH
 
 if TYPE_CHECKING:
+    from taskpgm.agreement import Agreement
     from taskpgm.evaluation_report import Report
     from taskpgm.paired import Difference
 
@@ -87,5 +89,12 @@ def _print_cost(report: Report) -> None:
         square, rank, error = told.mean_r_squared, told.mean_rank_correlation, told.error.mean()
         print(
             f"Forecasts for {steps} steps, over {len(told.mixtures)} mixtures: r^2 {square:.2f} and rank correlation"
-            f" {rank:.2f} within tasks, off by {error:.3f} nats on average."
+            f" {rank:.2f} within tasks, off by {error:.3f} nats on average.{_repeated(told)}"
         )
+
+
+def _repeated(told: Agreement) -> str:
+    if not math.isfinite(told.repeat_rank_correlation):
+        return ""
+    square, rank = told.repeat_r_squared, told.repeat_rank_correlation
+    return f" The same runs in other orders would tell these losses with {square:.2f} and {rank:.2f}."

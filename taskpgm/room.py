@@ -8,7 +8,7 @@ room.inwards(mixture, 0.01)         # (n,) a hundredth of the way towards it: st
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -37,8 +37,12 @@ class Room:
     centre: FloatArray
 
     @classmethod
+    @lru_cache(maxsize=4)
     def of(cls, feasible: FeasibleSet, widened: float = 0.0) -> Room | None:
-        """The room inside a feasible set whose constraints on several tasks are `widened`; None where there is none."""
+        """The room inside a feasible set whose constraints on several tasks are `widened`; None where there is none.
+
+        Found once: the router, the driver and the method that is run all ask for it.
+        """
         lower, upper, halves = feasible.lower, feasible.upper, feasible.halfspaces
         sizes = [float(np.abs(half.coefficients).max()) for half in halves]
         rows = [half.coefficients / size for half, size in zip(halves, sizes, strict=True)]

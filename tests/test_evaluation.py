@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import types
 from pathlib import Path
@@ -240,8 +241,10 @@ tables = st.integers(3, 7).flatmap(
 def test_agreement_is_pearson_and_spearman_within_each_task(rows: list[list[int]]) -> None:
     values = np.array(rows, dtype=float)
     predicted = {str(i): row[:2] for i, row in enumerate(values)}
-    realised = {str(i): row[2:] for i, row in enumerate(values)} | {"more": np.zeros(2)}
-    found = agreement(predicted, realised, ("x", "y"))
+    runs = {str(i): row[None, 2:] for i, row in enumerate(values)} | {"more": np.zeros((1, 2))}
+    found = agreement(predicted, runs, ("x", "y"))
+    assert np.isnan(found.repeat).all()
+    assert found.as_dict()["repeat_r_squared"] is None
     assert found.mixtures == tuple(map(str, range(len(rows))))
     for i in range(2):
         said, came = values[:, i], values[:, 2 + i]
@@ -257,10 +260,30 @@ def test_agreement_is_pearson_and_spearman_within_each_task(rows: list[list[int]
 
 def test_agreement_needs_three_mixtures_and_one_number_a_task() -> None:
     values = {name: np.arange(2.0) for name in "abc"}
+    runs = {name: value[None] for name, value in values.items()}
     with pytest.raises(tp.InputError, match=r"of 2 mixture\(s\): at least 3"):
-        agreement(values, {name: values[name] for name in "ab"}, ("x", "y"))
+        agreement(values, {name: runs[name] for name in "ab"}, ("x", "y"))
     with pytest.raises(tp.InputError, match="losses of mixture 'c': expected 2 finite numbers"):
-        agreement({**values, "c": np.array([0.0, np.nan])}, values, ("x", "y"))
+        agreement({**values, "c": np.array([0.0, np.nan])}, runs, ("x", "y"))
+    with pytest.raises(tp.InputError, match="losses of mixture 'b': expected 2 finite numbers"):
+        agreement(values, {**runs, "b": np.full((2, 2), np.nan)}, ("x", "y"))
+
+
+def test_agreement_tells_what_a_second_set_of_runs_would_reach() -> None:
+    """True losses of spread 1 and runs that scatter by s: means of k runs correlate with 1 / (1 + s^2 / k)."""
+    rng = np.random.default_rng(0)
+    mixtures, seeds, tasks = 400, 5, 40
+    names = tuple(f"task {i}" for i in range(tasks))
+    true = rng.standard_normal((mixtures, tasks))
+    first, second = true[None, :, None] + 0.8 * rng.standard_normal((2, mixtures, seeds, tasks))
+    first[0, 0, 0] = np.nan  # a run that failed: its seed is left out of the comparison of runs, not of the means
+    told = agreement(dict(enumerate(true)), dict(enumerate(first)), names)
+    expected = 1.0 / (1.0 + 0.8**2 / 4)
+    assert told.repeat[0].mean() == pytest.approx(expected, abs=0.01)
+    assert told.repeat_r_squared == pytest.approx(expected**2, abs=0.02)
+    again = agreement(dict(enumerate(second[:, 1:].mean(axis=1))), dict(enumerate(first[:, 1:])), names)
+    assert again.mean_r_squared == pytest.approx(expected**2, abs=0.02)
+    assert again.mean_rank_correlation == pytest.approx(told.repeat_rank_correlation, abs=0.02)
 
 
 # ---------------------------------------------------------------------------------------------------- the whole command
@@ -341,6 +364,9 @@ def test_published_rules_and_coverage_are_evaluated_with_what_they_cost(
     code, printed, _ = call("evaluate", config, "--seeds", "1", "--out", tmp_path / "out")
     assert "ado needed short runs as well" in printed
     assert "Forecasts for 10 steps, over 4 mixtures" in printed
+    assert "in other orders" not in printed
+    code, printed, _ = call("evaluate", config, "--seeds", "2", "--out", tmp_path / "out")
+    assert re.search(r"other orders would tell these\s+losses with [01]\.\d\d and [01]\.\d\d\.", printed)
 
 
 @pytest.mark.parametrize(
