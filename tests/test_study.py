@@ -97,6 +97,19 @@ def test_the_forecasts_are_what_the_records_say(
     assert all(square >= 0.84 and rank >= 0.88 for square, rank in of_means)  # what FINDINGS says
 
 
+def test_a_transfer_that_knows_what_moved_alike_makes_worse_mixtures(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = str(RESULTS / "moved.jsonl")
+    monkeypatch.setattr(sys, "argv", ["mixtures.py", "report", record, "--reference", "coverage-families"])
+    benchmark("mixtures").main()
+    printed = capsys.readouterr().out
+    assert printed == (RESULTS / "MOVED.md").read_text()
+    rows = [line.split("|") for line in printed.splitlines() if line.startswith("| coverage-families-moved")]
+    assert sum(float(row[4].split(" to ")[0]) > 0.0 for row in rows) == 2  # where tasks interact, as FINDINGS says
+    assert sum(float(row[4].split(" to ")[1]) < 0.0 for row in rows) == 0
+
+
 def test_the_default_is_what_the_confirmation_s_rule_says() -> None:
     """CONFIRMATION.md: all 18 corrected intervals below zero, and the lower mean in at least four cells of six."""
     printed = (RESULTS / "CONFIRMED.md").read_text()

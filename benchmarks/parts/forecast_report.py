@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from taskpgm.agreement import agreement, between_runs, correlations, of_means
+from taskpgm.agreement import FEWEST, agreement, between_runs, correlations, of_means
 from taskpgm.families import family_weights
 
 Array = NDArray[np.float64]
@@ -52,6 +52,12 @@ mean*: what the mean of five other orders would tell of this one.
 
 | suite | steps | seeds | as shipped | with movement | single orders | other orders | a second mean |
 |---|---|---|---|---|---|---|---|"""
+
+
+def can_compare(records: Sequence[Record]) -> bool:
+    """Whether there are mixtures enough that coverage did not choose."""
+    told = {run["mixture"] for record in records for run in record["runs"] if run.get("forecast")}
+    return sum(not name.startswith("coverage") for name in told) >= FEWEST
 
 
 def print_forecasts(records: Sequence[Record], cells: Sequence[tuple[str, int]]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from parts.forecast_report import print_forecasts
+from parts.forecast_report import can_compare, print_forecasts
 
 from taskpgm.storage import canonical_json, write_atomic
 
@@ -18,14 +18,16 @@ Record = dict[str, Any]
 
 
 def report(arguments: argparse.Namespace) -> None:
-    """Per suite and budget: the difference to uniform in the mean loss over families, with corrected intervals."""
+    """Per suite and budget: the difference to a mixture in the mean loss over families, with corrected intervals."""
+    reference = arguments.reference
     records = [json.loads(line) for line in arguments.record.read_text().splitlines()]
     cells = sorted({(record["suite"], run["steps"]) for record in records for run in record["runs"]})
-    print("Differences to uniform, mean held-out loss with equal weight per family, nats per target token.")
+    print(f"Differences to {reference}, mean held-out loss with equal weight per family, nats per target token.")
     print("95 % intervals: for each comparison alone, and for all of this page together (Bonferroni).\n")
     for suite, steps in cells:
-        print_cell([record for record in records if record["suite"] == suite], suite, steps, len(cells))
-    print_forecasts(records, cells)
+        print_cell([record for record in records if record["suite"] == suite], suite, steps, len(cells), reference)
+    if can_compare(records):
+        print_forecasts(records, cells)
 
 
 def summary(arguments: argparse.Namespace) -> None:
@@ -195,15 +197,15 @@ def table_cell(row: Record) -> str:
     return f"{row['mean']:+.3f}{sure} ({low:+.3f} to {high:+.3f})"
 
 
-def alone(losses: dict[str, Array], name: str, view: Any) -> tuple[float, float] | None:
+def alone(losses: dict[str, Array], name: str, view: Any, reference: str = "uniform") -> tuple[float, float] | None:
     """The 95 % interval of one comparison, without correction."""
     from taskpgm.paired import t_interval
 
-    change = losses[name] - losses["uniform"]
+    change = losses[name] - losses[reference]
     return t_interval((change @ view.weights)[np.isfinite(change).all(axis=1)])
 
 
-def print_cell(records: Sequence[Record], suite: str, steps: int, cells: int) -> None:
+def print_cell(records: Sequence[Record], suite: str, steps: int, cells: int, reference: str) -> None:
     """A table with a row for each mixture, best first."""
     from taskpgm.paired import differences, views
 
@@ -212,15 +214,15 @@ def print_cell(records: Sequence[Record], suite: str, steps: int, cells: int) ->
     seen = views(names, families)
     family_mean = seen[0]
     each_family = [*(view for view in seen if view.level == "family"), *single_tasks(seen, families, names)]
-    rows = differences(losses, [family_mean], confidence=1.0 - 0.05 / cells)
+    rows = differences(losses, [family_mean], confidence=1.0 - 0.05 / cells, reference=reference)
     print(f"## {suite}, {steps} steps, {len(records)} seeds ({len(rows)} mixtures, {cells} tables)\n")
     print("| mixture | difference | alone | all together | exact match | worst family |")
     print("|---|---|---|---|---|---|")
     for row in sorted(rows, key=lambda row: row.mean):
-        change = losses[row.mixture] - losses["uniform"]
-        gained = np.nanmean((exact[row.mixture] - exact["uniform"]) @ family_mean.weights)
+        change = losses[row.mixture] - losses[reference]
+        gained = np.nanmean((exact[row.mixture] - exact[reference]) @ family_mean.weights)
         worst, where = max((np.nanmean(change @ view.weights), view.name) for view in each_family)
-        by_itself = interval(alone(losses, row.mixture, family_mean))
+        by_itself = interval(alone(losses, row.mixture, family_mean, reference))
         print(
             f"| {row.mixture} | {row.mean:+.4f} | {by_itself} | {interval(row.corrected)} | {gained:+.1%} |"
             f" {worst:+.3f} ({where}) |"
