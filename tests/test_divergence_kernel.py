@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -284,6 +285,29 @@ def test_what_is_no_distribution_is_named_in_either_arithmetic(bad: float, arith
     log_probs[1, 2, 30] = bad
     with pytest.raises(tp.InputError, match=r"log_probs\[1, 2\]"):
         divergence(log_probs, arithmetic)
+
+
+@pytest.mark.parametrize("failing", ["this thread", "another"])
+def test_what_ends_one_thread_ends_the_others(failing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interrupt, or memory that runs out, does not wait until all pieces are done."""
+    here, both, begun = threading.get_ident(), threading.Barrier(2, timeout=60), []
+
+    def piece(*_: Any) -> None:
+        begun.append(threading.get_ident())
+        if begun.count(threading.get_ident()) > 1:
+            time.sleep(0.01)
+            return
+        both.wait()  # each thread has a piece
+        if (threading.get_ident() == here) == (failing == "this thread"):
+            raise KeyboardInterrupt if failing == "this thread" else MemoryError
+
+    monkeypatch.setattr(kernel, "add_pieces", piece)
+    monkeypatch.setattr("taskpgm.divergences.streaming.available_threads", lambda: 2)
+    batch = Batch(np.log(np.full((3, 16, 8), 0.125)))
+    with pytest.raises(KeyboardInterrupt if failing == "this thread" else MemoryError):
+        DivergenceSums(3).add(batch)
+    assert len(set(begun)) == 2
+    assert len(begun) < 16
 
 
 MEMORY_PROBE = """

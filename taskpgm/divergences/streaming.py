@@ -24,7 +24,6 @@ import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal, Protocol, TypeAlias
@@ -147,11 +146,12 @@ class _Work:
 
         def work() -> None:
             room = working_room(n, vocabulary, self.dtype)
-            with suppress(IndexError):  # nothing is left
-                while True:
-                    low, high = todo.popleft()
+            try:
+                for low, high in _taken(todo):
                     part = starts[low : high + 1]
                     add_pieces(self.logs, self.contexts, self.weights, part, *room, self.totals, out[low:high])
+            finally:
+                todo.clear()  # nothing is left; or what ends this thread, an interrupt say, ends the others too
 
         helpers = min(threads, len(todo)) - 1
         if helpers == 0:
@@ -163,6 +163,16 @@ class _Work:
             for other in others:
                 other.result()
         return out
+
+
+def _taken(todo: deque[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """One after the other, from a list that several threads take from."""
+    while True:
+        try:
+            item = todo.popleft()
+        except IndexError:  # nothing is left
+            return
+        yield item
 
 
 def streamed_divergences(
