@@ -24,12 +24,10 @@ from taskpgm.limits import LONGEST_LINE, LONGEST_PATH, shown
 from taskpgm.rows import example_of, roles_of, templates_of
 from taskpgm.settings import explain
 from taskpgm.storage import first_line, is_there, parse_json, read_json, versions
+from taskpgm.task_notes import task_notes
 from taskpgm.text_files import text_lines
 from taskpgm.types import Example, InputError, Task, TaskSet
 from taskpgm.yaml_files import read_yaml
-
-SHOWN_NOTES = 3
-SHOWN_TASKS = 20
 
 
 def load_tasks(
@@ -74,7 +72,7 @@ def split_tasks(named: Iterable[tuple[str, Sequence[Example], str]], splits: Spl
         raise InputError(f"duplicate task name {repeated[0]!r}: give each task a name of its own (name: ...).")
     if len(tasks) < 2:
         raise InputError(f"{len(tasks)} task(s) only: a mixture needs at least two tasks.")
-    return TaskSet(tasks, tuple(_notes(tasks)))
+    return TaskSet(tasks, tuple(task_notes(tasks)))
 
 
 def read_examples(source: TaskSource) -> list[Example]:
@@ -241,47 +239,6 @@ def training_part(examples: Iterable[Example], splits: SplitSettings) -> tuple[E
     """The examples that are not held out, in the order in which a run trains on them: sorted by content."""
     kept = [example for example in examples if _part_of(example, splits) == "train"]
     return tuple(sorted(kept, key=lambda example: example.digest))
-
-
-def _notes(tasks: Sequence[Task]) -> Iterator[str]:
-    """What the user should know: texts that occur twice, in one task, in two tasks, or on two sides of a split."""
-    seen: dict[str, tuple[str, str]] = {}
-    repeated: dict[str, int] = {}
-    between_tasks: Counter[tuple[str, str]] = Counter()
-    across_splits: Counter[str] = Counter()
-    for task in tasks:
-        within = 0
-        digests: set[str] = set()
-        for part in ("train", "probe", "eval"):
-            for example in getattr(task, part):
-                within += example.digest in digests
-                digests.add(example.digest)
-                key = _normalised(example)
-                first_task, first_part = seen.setdefault(key, (task.name, part))
-                if first_task != task.name:
-                    between_tasks[first_task, task.name] += 1
-                if first_part != part:
-                    across_splits[task.name] += 1
-        if within:
-            repeated[task.name] = within
-    if repeated:
-        shown = ", ".join(f"{name} ({count})" for name, count in list(repeated.items())[:SHOWN_TASKS])
-        more = f" and {len(repeated) - SHOWN_TASKS} more tasks" if len(repeated) > SHOWN_TASKS else ""
-        yield f"examples that repeat an earlier one of their task, each counted: {shown}{more}."
-    for (first, second), count in between_tasks.most_common(SHOWN_NOTES):
-        yield f"tasks {first!r} and {second!r} share {count} example(s)."
-    if len(between_tasks) > SHOWN_NOTES:
-        yield f"{len(between_tasks) - SHOWN_NOTES} more pairs of tasks share examples."
-    for name, count in across_splits.most_common():
-        yield (
-            f"task {name!r}: {count} example(s) differ only in spacing or capitals from one on another side of the"
-            " train/probe/eval split; remove them so that nothing held out is trained on."
-        )
-
-
-def _normalised(example: Example) -> str:
-    parts = [example.prompt, example.completion, *(text for message in example.messages for text in message)]
-    return "\x00".join(" ".join(part.casefold().split()) for part in parts)
 
 
 def tasks_of(config: RunConfig) -> TaskSet:

@@ -249,6 +249,22 @@ def test_near_copies_across_the_split_are_noted() -> None:
     assert tasks.notes[0].startswith(f"task 'task 0': {apart} example(s) differ only in spacing or capitals")
 
 
+def test_tasks_that_answer_the_same_prompts_differently_are_noted() -> None:
+    asked = [f"Translate: {i}" for i in range(60)]
+    german = [Example(prompt, f"{i} auf Deutsch") for i, prompt in enumerate(asked)]
+    french = [Example(prompt.upper(), f"{i} en français") for i, prompt in enumerate(asked[:40])]
+    (note,) = split(german, french + made(20), made(50, "x")).notes
+    assert note.startswith("tasks 'task 0' and 'task 1' ask the same in 40 prompt(s) and want different answers: ")
+    chats = [
+        [Example(messages=(("user", prompt), ("assistant", f"{answer} {i}"))) for i, prompt in enumerate(asked)]
+        for answer in ("one", "two")
+    ]
+    assert "ask the same in 60 prompt(s)" in split(*chats).notes[0]
+    assert split(german, french[:4] + made(50)).notes == ()  # a few may happen
+    texts = [[Example("", f"{kind} {i}") for i in range(60)] for kind in ("prose", "verse")]
+    assert split(*texts).notes == ()  # nothing is asked
+
+
 # ------------------------------------------------------------------------------------------------------------ refusals
 
 GOOD = '{"prompt": "a", "completion": "b"}'

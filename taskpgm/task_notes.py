@@ -1,0 +1,111 @@
+"""What to know of a set of tasks before anything is trained on it: texts that repeat, and tasks that contradict.
+
+    for note in task_notes(tasks): print(note)
+
+Spacing and capitals make no difference, but to examples that repeat an earlier one of their task.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from taskpgm.types import Example, Task
+
+Pairs: TypeAlias = Counter[tuple[str, str]]
+
+SHOWN_PAIRS = 3
+SHOWN_TASKS = 20
+MANY, FEW = 0.05, 5
+"""The share of the smaller task's prompts, and their least number, from which on another task contradicts it."""
+
+
+def task_notes(tasks: Sequence[Task]) -> Iterator[str]:
+    """A line for each thing that the user should know."""
+    seen = _Seen()
+    for task in tasks:
+        for part in ("train", "probe", "eval"):
+            for example in getattr(task, part):
+                seen.add(task.name, part, example)
+    yield from _repeated(seen.repeated)
+    yield from _by_pair(seen.shared, "share {} example(s).", "share examples")
+    yield from _by_pair(
+        seen.many_contradicting(),
+        "ask the same in {} prompt(s) and want different answers: what one gains the other loses, and forecasts do not"
+        " know of it. Tell them apart in the prompt, or leave one out.",
+        "contradict each other",
+    )
+    for name, count in seen.across_splits.most_common():
+        yield (
+            f"task {name!r}: {count} example(s) differ only in spacing or capitals from one on another side of the"
+            " train/probe/eval split; remove them so that nothing held out is trained on."
+        )
+
+
+@dataclass
+class _Seen:
+    """What the examples so far have in common, spacing and capitals apart.
+
+    repeated, across_splits, prompts: by task, examples that an earlier one of it equals, examples that are on another
+    side of a split as well, and different prompts. shared: examples of the second task that the first has too.
+    contradicting: prompts of both that the first example of each answers differently.
+    """
+
+    repeated: Counter[str] = field(default_factory=Counter)
+    across_splits: Counter[str] = field(default_factory=Counter)
+    prompts: Counter[str] = field(default_factory=Counter)
+    shared: Pairs = field(default_factory=Counter)
+    contradicting: Pairs = field(default_factory=Counter)
+    _first: dict[tuple[bytes, bytes], tuple[str, str]] = field(default_factory=dict)
+    _exact: set[tuple[str, str]] = field(default_factory=set)
+    _answers: dict[bytes, dict[str, bytes]] = field(default_factory=dict)
+
+    def add(self, name: str, part: str, example: Example) -> None:
+        self.repeated[name] += (name, example.digest) in self._exact
+        self._exact.add((name, example.digest))
+        prompt, answer = _texts(example)
+        first_task, first_part = self._first.setdefault((prompt, answer), (name, part))
+        if first_task != name:
+            self.shared[first_task, name] += 1
+        if first_part != part:
+            self.across_splits[name] += 1
+        answers = self._answers.setdefault(prompt, {})
+        if name not in answers:
+            self.prompts[name] += 1
+            self.contradicting.update((other, name) for other, theirs in answers.items() if theirs != answer)
+            answers[name] = answer
+
+    def many_contradicting(self) -> Pairs:
+        """Of the pairs of tasks that contradict each other in more than a few prompts."""
+        least = {pair: max(FEW, MANY * min(self.prompts[name] for name in pair)) for pair in self.contradicting}
+        return Counter({pair: count for pair, count in self.contradicting.items() if count >= least[pair]})
+
+
+def _repeated(counts: Counter[str]) -> Iterator[str]:
+    found = [f"{name} ({count})" for name, count in counts.items() if count]
+    if found:
+        more = f" and {len(found) - SHOWN_TASKS} more tasks" if len(found) > SHOWN_TASKS else ""
+        shown = ", ".join(found[:SHOWN_TASKS])
+        yield f"examples that repeat an earlier one of their task, each counted: {shown}{more}."
+
+
+def _by_pair(counts: Pairs, text: str, more: str) -> Iterator[str]:
+    for (first, second), count in counts.most_common(SHOWN_PAIRS):
+        yield f"tasks {first!r} and {second!r} {text.format(count)}"
+    if len(counts) > SHOWN_PAIRS:
+        yield f"{len(counts) - SHOWN_PAIRS} more pairs of tasks {more}."
+
+
+def _texts(example: Example) -> tuple[bytes, bytes]:
+    """Hashes of what is asked and of what is answered, spacing and capitals apart."""
+    *turns, last = example.messages or (("", ""),)
+    asked = [example.prompt, *(text for message in turns for text in message), last[0]]
+    return _hashed(asked), _hashed([example.completion, last[1]])
+
+
+def _hashed(parts: Sequence[str]) -> bytes:
+    text = "\x00".join(" ".join(part.casefold().split()) for part in parts)
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
