@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,7 +51,7 @@ from taskpgm.shadow_prices import prices
 from taskpgm.storage import atomic_directory, content_hash, is_folder, versions, write_atomic
 from taskpgm.tasks import tasks_of
 from taskpgm.tokens import TokenTask
-from taskpgm.types import Affinity, FloatArray, InputError, LossCurves, TaskSet
+from taskpgm.types import Affinity, FloatArray, InputError, LossCurves, Solution, TaskSet
 from taskpgm.uncertainty import Spread, bootstrap
 from taskpgm.whereabouts import relative_to
 
@@ -207,43 +207,34 @@ def mix(
     families, learned = [task.family for task in tasks], None
     if losses is not None:
         learned = coverage_network(losses, energy, allowed, sizes, amounts.unit, amounts.budget, families)
-    network: TaskNetwork | CoverageNetwork
-    chosen: Choice | None = None
-    if covering and losses is not None and learned is not None:
-        network = learned
-        spread = bootstrap(losses, learned, replicates=REPLICATES, seed=training.seed)
-    else:
-        network = pairwise_network(tasks.names, affinity.utility, affinity.similarity, energy.beta, energy, allowed)
-        spread = _pairwise_spread(affinity, network, energy, training.seed)
-        chosen = None if (rule := rule_of(energy)) is None else apply_rule(network, rule)
-        network = network if chosen is None else chosen.network
-    solution = solve(network, convex_method(network))
+    found = (
+        _covering(losses, learned, training.seed) if covering else _pairwise(affinity, energy, allowed, training.seed)
+    )
+    solution = solve(found.network, convex_method(found.network))
     details = {
         "key": key,
         **provenance,
         **_evidence(affinity),
-        "uncertainty": spread.as_dict(),
+        "uncertainty": found.spread.as_dict(),
         "findings": [{"task": each.task, "kind": each.kind, "text": each.text} for each in _findings(losses)],
         "dropped_examples": {task.name: task.dropped for task in tokenised if task.dropped},
         "data": relative_to(tasks.origin, out),
         "artefacts": _references(experts, probes),
     }
-    if isinstance(network, TaskNetwork):
-        details |= evidence_checks(network, solution, affinity, similarity_of(energy), probes.width)
+    if isinstance(found.network, TaskNetwork):
+        details |= evidence_checks(found.network, solution, affinity, similarity_of(energy), probes.width)
     if experts.diverged:
         details["excluded"] = list(experts.diverged)
-    if chosen is not None:
-        details["choice"] = chosen.as_dict()
+    if found.chosen is not None:
+        details["choice"] = found.chosen.as_dict()
     if learned is None:
         details["no_forecast"] = NO_FORECAST if kind.have_curves else NO_CURVES.format(kind.kind)
     elif solution.point is not None:
-        even = np.full(len(tasks), 1.0 / len(tasks))
         by_family = energy.target_weights is None and len(set(families)) > 1
-        compared = {"uniform": forecast(learned, even).mean, "by_family": by_family}
-        details["forecast"] = forecast(learned, solution).as_dict() | compared
+        details["forecast"] = _forecast(learned, solution) | {"by_family": by_family}
     if solution.point is not None and feasible != FeasibleSettings(floor=feasible.floor):
-        details["constraints"] = prices(network, solution).as_dict()
-    mixture = Mixture.from_solution(network, solution, unit=amounts.unit, sizes=sizes, details=details)
+        details["constraints"] = prices(found.network, solution).as_dict()
+    mixture = Mixture.from_solution(found.network, solution, unit=amounts.unit, sizes=sizes, details=details)
     _store(mixture, out)
     return mixture, True
 
@@ -272,12 +263,25 @@ def checked_bounds(
     return allowed
 
 
-def _findings(losses: LossCurves | None) -> tuple[Finding, ...]:
-    return () if losses is None else tuple(diagnose(losses))
+@dataclass(frozen=True, eq=False)
+class _Energy:
+    """A run's energy, the error bars of its mixture, and how its trade-off was chosen, where a rule chose it."""
+
+    network: TaskNetwork | CoverageNetwork
+    spread: Spread
+    chosen: Choice | None = None
 
 
-def _pairwise_spread(affinity: Affinity, network: TaskNetwork, energy: EnergySettings, seed: int) -> Spread:
-    return bootstrap(
+def _covering(losses: LossCurves | None, network: CoverageNetwork | None, seed: int) -> _Energy:
+    assert losses is not None
+    assert network is not None
+    return _Energy(network, bootstrap(losses, network, replicates=REPLICATES, seed=seed))
+
+
+def _pairwise(affinity: Affinity, energy: EnergySettings, allowed: Allowed, seed: int) -> _Energy:
+    network = pairwise_network(affinity.names, affinity.utility, affinity.similarity, energy.beta, energy, allowed)
+    rule = rule_of(energy)
+    spread = bootstrap(
         affinity,
         network,
         replicates=REPLICATES,
@@ -285,8 +289,21 @@ def _pairwise_spread(affinity: Affinity, network: TaskNetwork, energy: EnergySet
         utility=utility_of(energy),
         similarity=similarity_of(energy),
         rho=energy.rho if energy.beta is None else None,
-        rule=rule_of(energy),
+        rule=rule,
     )
+    if rule is None:
+        return _Energy(network, spread)
+    chosen = apply_rule(network, rule)
+    return _Energy(chosen.network, spread, chosen)
+
+
+def _forecast(network: CoverageNetwork, solution: Solution) -> dict[str, Any]:
+    even = np.full(len(network), 1.0 / len(network))
+    return forecast(network, solution).as_dict() | {"uniform": forecast(network, even).mean}
+
+
+def _findings(losses: LossCurves | None) -> tuple[Finding, ...]:
+    return () if losses is None else tuple(diagnose(losses))
 
 
 def _evidence(affinity: Affinity) -> dict[str, Any]:
