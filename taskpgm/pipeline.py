@@ -207,9 +207,10 @@ def mix(
     families, learned = [task.family for task in tasks], None
     if losses is not None:
         learned = coverage_network(losses, energy, allowed, sizes, amounts.unit, amounts.budget, families)
-    found = (
-        _covering(losses, learned, training.seed) if covering else _pairwise(affinity, energy, allowed, training.seed)
-    )
+    if covering and losses is not None and learned is not None:
+        found = _Energy(learned, bootstrap(losses, learned, replicates=REPLICATES, seed=training.seed))
+    else:
+        found = _pairwise(affinity, energy, allowed, training.seed)
     solution = solve(found.network, convex_method(found.network))
     details = {
         "key": key,
@@ -270,12 +271,6 @@ class _Energy:
     network: TaskNetwork | CoverageNetwork
     spread: Spread
     chosen: Choice | None = None
-
-
-def _covering(losses: LossCurves | None, network: CoverageNetwork | None, seed: int) -> _Energy:
-    assert losses is not None
-    assert network is not None
-    return _Energy(network, bootstrap(losses, network, replicates=REPLICATES, seed=seed))
 
 
 def _pairwise(affinity: Affinity, energy: EnergySettings, allowed: Allowed, seed: int) -> _Energy:
