@@ -97,6 +97,21 @@ def test_the_forecasts_are_what_the_records_say(
     assert all(square >= 0.84 and rank >= 0.88 for square, rank in of_means)  # what FINDINGS says
 
 
+def test_forecasts_of_the_mean_over_several_orders_are_what_the_record_says(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["mixtures.py", "orders", str(RESULTS / "orders.jsonl")])
+    benchmark("mixtures").main()
+    printed = capsys.readouterr().out
+    assert printed == (RESULTS / "ORDERS.md").read_text()
+    cells = [[cell.split(",") for cell in line.split("|")] for line in printed.splitlines() if line.count("|") == 9][2:]
+    shipped, again = ([tuple(map(float, cell[k])) for cell in cells] for k in (4, 8))
+    assert len(shipped) == 6
+    assert sum(square >= 0.7 for square, _ in shipped) == 6  # what FINDINGS says
+    assert sum(rank >= 0.85 for _, rank in shipped) == 3
+    assert all(rank >= 0.96 for _, rank in again)
+
+
 def test_a_transfer_that_knows_what_moved_alike_makes_worse_mixtures(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
