@@ -267,6 +267,8 @@ def test_agreement_needs_three_mixtures_and_one_number_a_task() -> None:
         agreement({**values, "c": np.array([0.0, np.nan])}, runs, ("x", "y"))
     with pytest.raises(tp.InputError, match="losses of mixture 'b': expected 2 finite numbers"):
         agreement(values, {**runs, "b": np.full((2, 2), np.nan)}, ("x", "y"))
+    with pytest.raises(tp.InputError, match="losses of mixture 'a': expected 2 finite numbers"):
+        agreement(values, values, ("x", "y"))  # means, not runs
 
 
 def test_agreement_tells_what_a_second_set_of_runs_would_reach() -> None:
