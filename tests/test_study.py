@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
@@ -16,10 +17,21 @@ from taskpgm.suite import SUITES
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results" / "mixtures"
 
 
-def test_the_summary_is_what_the_record_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def study_prints(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """What `python benchmarks/mixtures.py` prints for these arguments."""
+
+    def printed(*arguments: str | Path) -> str:
+        monkeypatch.setattr(sys, "argv", ["mixtures.py", *map(str, arguments)])
+        benchmark("mixtures").main()
+        return capsys.readouterr().out
+
+    return printed
+
+
+def test_the_summary_is_what_the_record_says(tmp_path: Path, study_prints: Callable[..., str]) -> None:
     made = tmp_path / "study.json"
-    monkeypatch.setattr(sys, "argv", ["mixtures.py", "summary", str(RESULTS / "confirmation.jsonl"), "--to", str(made)])
-    benchmark("mixtures").main()
+    study_prints("summary", RESULTS / "confirmation.jsonl", "--to", made)
     kept = json.loads((resources.files("taskpgm") / STUDY_FILE).read_text(encoding="utf-8"))
     again = json.loads(made.read_text())
     assert [(row["suite"], row["steps"], row["mixture"]) for row in kept] == [
@@ -30,7 +42,9 @@ def test_the_summary_is_what_the_record_says(tmp_path: Path, monkeypatch: pytest
         assert row["seeds"] == other["seeds"]
 
 
-@pytest.mark.parametrize(("name", "seeds", "mixtures"), [("study", 10, 15), ("confirmation", 15, 9)])
+@pytest.mark.parametrize(
+    ("name", "seeds", "mixtures"), [("study", 10, 15), ("confirmation", 15, 9), ("orders", 8, 8), ("moved", 15, 3)]
+)
 def test_the_record_is_whole_and_paired(name: str, seeds: int, mixtures: int) -> None:
     records = [json.loads(line) for line in (RESULTS / f"{name}.jsonl").read_text().splitlines()]
     assert {record["suite"] for record in records} == set(SUITES)
@@ -55,16 +69,13 @@ def test_the_record_is_whole_and_paired(name: str, seeds: int, mixtures: int) ->
     ],
 )
 def test_reports_are_what_the_records_say(
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    study_prints: Callable[..., str],
     command: str,
     record: str,
     shown: str,
     cells: int,
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["mixtures.py", command, str(RESULTS / f"{record}.jsonl")])
-    benchmark("mixtures").main()
-    printed = capsys.readouterr().out
+    printed = study_prints(command, RESULTS / f"{record}.jsonl")
     assert printed.count("| pairwise-careful |") == cells
     assert printed == (RESULTS / shown).read_text()
 
@@ -73,23 +84,16 @@ def test_reports_are_what_the_records_say(
     ("record", "shown", "beyond_doubt"), [("inside", "INSIDE.md", 5), ("inside_long", "INSIDE_LONG.md", 1)]
 )
 def test_the_report_of_mixtures_decided_inside_their_run_is_what_the_record_says(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], record: str, shown: str, beyond_doubt: int
+    study_prints: Callable[..., str], record: str, shown: str, beyond_doubt: int
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["mixtures.py", "inside", str(RESULTS / f"{record}.jsonl")])
-    benchmark("mixtures").main()
-    printed = capsys.readouterr().out
+    printed = study_prints("inside", RESULTS / f"{record}.jsonl")
     assert printed == (RESULTS / shown).read_text()
     planned = printed.split("| adaptive-families to uniform |")[1].splitlines()[0].split("|")
     assert sum("*" in cell for cell in planned) == beyond_doubt  # what README and FINDINGS say
 
 
-def test_the_forecasts_are_what_the_records_say(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    record = str(RESULTS / "confirmation.jsonl")
-    monkeypatch.setattr(sys, "argv", ["mixtures.py", "forecasts", record, "--repeats", "study.jsonl"])
-    benchmark("mixtures").main()
-    printed = capsys.readouterr().out
+def test_the_forecasts_are_what_the_records_say(study_prints: Callable[..., str]) -> None:
+    printed = study_prints("forecasts", RESULTS / "confirmation.jsonl", "--repeats", "study.jsonl")
     assert printed == (RESULTS / "FORECASTS.md").read_text()
     cells = [line.split("|") for line in printed.splitlines() if line.count("|") == 8][2:]
     of_means = [[float(figure) for figure in cell[7].split(",")] for cell in cells]
@@ -97,12 +101,8 @@ def test_the_forecasts_are_what_the_records_say(
     assert all(square >= 0.84 and rank >= 0.88 for square, rank in of_means)  # what FINDINGS says
 
 
-def test_forecasts_of_the_mean_over_several_orders_are_what_the_record_says(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["mixtures.py", "orders", str(RESULTS / "orders.jsonl")])
-    benchmark("mixtures").main()
-    printed = capsys.readouterr().out
+def test_forecasts_of_the_mean_over_several_orders_are_what_the_record_says(study_prints: Callable[..., str]) -> None:
+    printed = study_prints("orders", RESULTS / "orders.jsonl")
     assert printed == (RESULTS / "ORDERS.md").read_text()
     cells = [[cell.split(",") for cell in line.split("|")] for line in printed.splitlines() if line.count("|") == 9][2:]
     shipped, again = ([tuple(map(float, cell[k])) for cell in cells] for k in (4, 8))
@@ -112,13 +112,8 @@ def test_forecasts_of_the_mean_over_several_orders_are_what_the_record_says(
     assert all(rank >= 0.96 for _, rank in again)
 
 
-def test_a_transfer_that_knows_what_moved_alike_makes_worse_mixtures(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    record = str(RESULTS / "moved.jsonl")
-    monkeypatch.setattr(sys, "argv", ["mixtures.py", "report", record, "--reference", "coverage-families"])
-    benchmark("mixtures").main()
-    printed = capsys.readouterr().out
+def test_a_transfer_that_knows_what_moved_alike_makes_worse_mixtures(study_prints: Callable[..., str]) -> None:
+    printed = study_prints("report", RESULTS / "moved.jsonl", "--reference", "coverage-families")
     assert printed == (RESULTS / "MOVED.md").read_text()
     rows = [line.split("|") for line in printed.splitlines() if line.startswith("| coverage-families-moved")]
     assert sum(float(row[4].split(" to ")[0]) > 0.0 for row in rows) == 2  # where tasks interact, as FINDINGS says
