@@ -8,6 +8,7 @@
     python benchmarks/mixtures.py run --out runs/study --seeds 300-309 --mixtures inside
     python benchmarks/mixtures.py run --out runs/study --seeds 300-309 --steps 500 --mixtures uniform adaptive-families
     python benchmarks/mixtures.py run --out runs/lora --seeds 400-409 --steps 250 --mixtures lora --model qwen2-lora
+    python benchmarks/mixtures.py run --out runs/study --seeds 200-214 --mixtures moved
     python benchmarks/mixtures.py run --out runs/orders --seeds 600-607 --mixtures forecast --orders 5
     python benchmarks/mixtures.py collect --out runs/study --mixtures confirmation --to confirmation.jsonl
     python benchmarks/mixtures.py confirmation benchmarks/results/mixtures/confirmation.jsonl
@@ -41,7 +42,7 @@ from numpy.typing import NDArray
 from parts.forecast_report import forecasts, several_orders
 from parts.inside_report import inside
 from parts.inside_runs import EVERY_INSIDE, INSIDE, inside_run
-from parts.studied_mixtures import ABLATED, AGAIN, CONFIRMATION, EVERY, MORE_BASELINES, STANDARD, Bench, mixtures
+from parts.studied_mixtures import ABLATED, AGAIN, CONFIRMATION, EVERY, MORE_BASELINES, MOVED, STANDARD, Bench, mixtures
 from parts.studied_models import MODELS, Studied
 from parts.study_report import confirmation, gains, print_gains, print_table, report, summary
 
@@ -69,6 +70,7 @@ SETS = {
         "coverage-families",
     ),
     "forecast": tuple(name for name in CONFIRMATION if not name.startswith("coverage")),
+    "moved": ("uniform", "coverage-families", *MOVED),
     "all": EVERY,
 }
 NULL_SEED = 10_000  # added to a seed: another order of examples, for uniform against itself
@@ -141,16 +143,16 @@ def trained(bench: Bench, shares: Array, order: int) -> Outcome:
 def run(arguments: argparse.Namespace) -> None:
     first, _, last = arguments.seeds.partition("-")
     seeds = range(int(first), int(last or first) + 1)
-    wanted, model = named(arguments.mixtures), MODELS[arguments.model]
+    wanted, model, orders = named(arguments.mixtures), MODELS[arguments.model], arguments.orders
+    if orders > 1 and (inside_it := [name for name in wanted if name in EVERY_INSIDE]):
+        sys.exit(f"error: --orders {orders}: {inside_it[0]} is decided inside its run, in one order; leave it out.")
     items = [(suite, seed) for seed in seeds for suite in arguments.suites]
-    todo = [item for item in items if any(missing(arguments.out, *item, k, wanted) for k in arguments.steps)]
+    todo = [item for item in items if any(missing(arguments.out, *item, k, wanted, orders) for k in arguments.steps)]
     print(f"{len(items) - len(todo)} of {len(items)} were done before", flush=True)
     began = time.monotonic()
     with ProcessPoolExecutor(arguments.jobs, mp_context=get_context("spawn")) as pool:
         futures = {
-            pool.submit(
-                work, *item, arguments.out, tuple(arguments.steps), tuple(wanted), model, arguments.orders
-            ): item
+            pool.submit(work, *item, arguments.out, tuple(arguments.steps), tuple(wanted), model, orders): item
             for item in todo
         }
         for done, future in enumerate(as_completed(futures), start=1):
@@ -165,7 +167,7 @@ def work(
     suite: str, seed: int, out: Path, budgets: Sequence[int], wanted: Sequence[str], model: Studied, orders: int
 ) -> None:
     for steps in budgets:
-        if names := missing(out, suite, seed, steps, wanted):
+        if names := missing(out, suite, seed, steps, wanted, orders):
             found = study(suite, seed, out, steps, names, model, orders)
             path = record_path(out, suite, seed, steps)
             if path.is_file():  # by now another process may have added to it
@@ -175,10 +177,11 @@ def work(
             write_atomic(path, (canonical_json(found) + "\n").encode())
 
 
-def missing(out: Path, suite: str, seed: int, steps: int, wanted: Sequence[str]) -> list[str]:
-    """The mixtures that the record has no run of."""
+def missing(out: Path, suite: str, seed: int, steps: int, wanted: Sequence[str], orders: int) -> list[str]:
+    """The mixtures that the record has no run of, or none in so many orders."""
     path = record_path(out, suite, seed, steps)
-    done = {run["mixture"] for run in read_json(path)["runs"]} if path.is_file() else set()
+    runs = read_json(path)["runs"] if path.is_file() else []
+    done = {run["mixture"] for run in runs if "error" in run or len(run.get("orders", [0])) == orders}
     return [name for name in wanted if name not in done]
 
 

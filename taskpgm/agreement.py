@@ -91,7 +91,7 @@ def agreement(predicted: Mapping[str, FloatArray], runs: Mapping[str, FloatArray
     common = [name for name in predicted if name in runs]
     if len(common) < FEWEST:
         raise InputError(f"predicted and realised losses of {len(common)} mixture(s): at least {FEWEST} are needed.")
-    whole = {name: np.isfinite(np.atleast_2d(runs[name])).all(axis=1) for name in common}
+    whole = {name: np.isfinite(runs[name]).all(axis=-1) for name in common}
     for name in common:
         fits = predicted[name].shape == (len(names),) == runs[name].shape[1:]
         if not (fits and np.all(np.isfinite(predicted[name])) and whole[name].any()):

@@ -34,8 +34,8 @@ def task_notes(tasks: Sequence[Task]) -> Iterator[str]:
     yield from _by_pair(seen.shared, "share {} example(s).", "share examples")
     yield from _by_pair(
         seen.many_contradicting(),
-        "ask the same in {} prompt(s) and want different answers: what one gains the other loses, and forecasts do not"
-        " know of it. Tell them apart in the prompt, or leave one out.",
+        "ask the same in {} prompt(s) and want different answers: what one gains the other may lose, and forecasts do"
+        " not know of it. Tell them apart in the prompt, or leave one out.",
         "contradict each other",
     )
     for name, count in seen.across_splits.most_common():

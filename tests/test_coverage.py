@@ -18,6 +18,7 @@ from taskpgm.exact import exact_certificate
 from taskpgm.inference import CoverageDescent, CoverageProgram, MirrorDescent, SimplexQP, solve
 from taskpgm.inference.router import convex_method
 from taskpgm.judge import Certificate, certificate
+from taskpgm.room import Room
 from taskpgm.types import FloatArray, InputError
 
 
@@ -335,6 +336,16 @@ def test_bad_numbers_are_one_clear_line(settings_: dict[str, object], message: s
     with pytest.raises(InputError, match=message) as caught:
         CoverageNetwork(random_curves(3, 0), given_.pop("transfer"), given_.pop("budget"), **given_)  # type: ignore[arg-type]
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_solve_looks_once_for_the_inside_of_its_feasible_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked, centred = [], Room._centred
+    monkeypatch.setattr(Room, "_centred", lambda room: (looked.append(room), centred(room))[1])
+    network = random_coverage(5, 0)
+    network = network.changed(constraints=(tp.Group(network.names[:2], upper=0.5),))
+    for _ in range(2):
+        assert solve(network, CoverageDescent()).status.name == "optimal"
+    assert len(looked) == 1
 
 
 @given(st.integers(2, 5), SEEDS)

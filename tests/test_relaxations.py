@@ -192,10 +192,8 @@ def test_splitting_and_cvxpy_find_the_same_bound(seed: int, solver: Any) -> None
         network = random_pairwise(seed, density=1.0, budget=seed == 3)
     ours, theirs = solve(network, DoublyNonnegative()), solve(network, DoublyNonnegative(solver=solver))
     assert ours.bound == pytest.approx(theirs.bound, abs=2e-5 * max(1.0, abs(ours.bound)))
-    if (seed, solver) == (
-        0,
-        "SCS",
-    ):  # one half everywhere: how that is rounded hangs on the last digits of SCS's release
+    # of seed 0 the solution is one half everywhere: how that is rounded hangs on the last digits of SCS's release
+    if (seed, solver) == (0, "SCS"):
         assert ours.energy == least_pairwise_energy(network) <= theirs.energy
     else:
         assert ours.energy == pytest.approx(theirs.energy, abs=1e-9)

@@ -42,6 +42,18 @@ def test_the_summary_is_what_the_record_says(tmp_path: Path, study_prints: Calla
         assert row["seeds"] == other["seeds"]
 
 
+def test_a_run_in_fewer_orders_than_asked_for_is_missing(tmp_path: Path, study_prints: Callable[..., str]) -> None:
+    script = benchmark("mixtures")
+    path = script.record_path(tmp_path, "interacting", 1, 125)
+    path.parent.mkdir()
+    runs = [{"mixture": "a"}, {"mixture": "b", "orders": [[1.0]] * 5}, {"mixture": "c", "error": "diverged"}]
+    path.write_text(json.dumps({"runs": runs}))
+    for orders, missing in ((1, ["b", "d"]), (5, ["a", "d"])):
+        assert script.missing(tmp_path, "interacting", 1, 125, list("abcd"), orders) == missing
+    with pytest.raises(SystemExit, match="adaptive is decided inside its run, in one order"):
+        study_prints("run", "--out", tmp_path, "--orders", "2", "--mixtures", "uniform", "adaptive")
+
+
 @pytest.mark.parametrize(
     ("name", "seeds", "mixtures"), [("study", 10, 15), ("confirmation", 15, 9), ("orders", 8, 8), ("moved", 15, 3)]
 )

@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taskpgm.divergences.arrays import loaded_torch, on_device
+from taskpgm.divergences.pieces import piece_starts
 from taskpgm.divergences.streaming import (
     Arithmetic,
     Batch,
@@ -38,7 +39,6 @@ from taskpgm.divergences.streaming import (
     checked_weights,
     is_exact,
     normalisation_tolerance,
-    piece_starts,
 )
 from taskpgm.types import FloatArray, InputError, IntArray
 

@@ -21,17 +21,15 @@ Batches of tensors on a graphics card are added up there (`taskpgm.divergences.d
 from __future__ import annotations
 
 import warnings
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from taskpgm.divergences.arrays import host_array, on_device, precision
+from taskpgm.divergences.pieces import PIECES, PieceWork, piece_starts
 from taskpgm.progress import Progress, silent
 from taskpgm.stored import StoredLogProbs, context_slices
 from taskpgm.types import FloatArray, InputError, IntArray
@@ -41,7 +39,6 @@ EXACT_WORK = 2**23
 """Logarithms that are computed in float64 whatever follows: a hundredth of a second's work."""
 ROUNDING = 3e-7
 """Nats by which float32 arithmetic can move a divergence."""
-PIECES = 16
 WAVE_MEMORY = 64e6
 SLICE_WORK = 2**33
 Arithmetic: TypeAlias = Literal["float32", "float64"]
@@ -116,63 +113,12 @@ class DivergenceSums:
         n, threads = len(logs), available_threads()
         starts = piece_starts(members, PIECES)
         wave = max(threads, min(len(starts) - 1, int(WAVE_MEMORY // (8 * n * n))))
-        work = _Work(logs, contexts, weights, np.empty((n, len(contexts))), dtype)
+        work = PieceWork(logs, contexts, weights, np.empty((n, len(contexts))), dtype)
         for low in range(0, len(starts) - 1, wave):
             part = starts[low : low + wave + 1]
             for start, divergence in zip(part, work.run(part, threads), strict=False):
                 self.divergence[members[start]] += divergence
         return work.totals
-
-
-@dataclass(frozen=True, eq=False)
-class _Work:
-    """A batch on its way through the kernel."""
-
-    logs: NDArray[Any]
-    contexts: IntArray
-    weights: FloatArray
-    totals: FloatArray
-    dtype: np.dtype[Any]
-
-    def run(self, starts: IntArray, threads: int) -> FloatArray:
-        """(p, n, n) the divergences of the p pieces that begin at `starts`; the last start is their end."""
-        from taskpgm.divergences.kernels import add_pieces, working_room
-
-        n, _, vocabulary = self.logs.shape
-        pieces = len(starts) - 1
-        out = np.empty((pieces, n, n))
-        cuts = np.unique(np.linspace(0, pieces, min(pieces, 8 * threads) + 1).astype(np.int64)).tolist()
-        todo = deque(pairwise(cuts))
-
-        def work() -> None:
-            room = working_room(n, vocabulary, self.dtype)
-            try:
-                for low, high in _taken(todo):
-                    part = starts[low : high + 1]
-                    add_pieces(self.logs, self.contexts, self.weights, part, *room, self.totals, out[low:high])
-            finally:
-                todo.clear()  # nothing is left; or what ends this thread, an interrupt say, ends the others too
-
-        helpers = min(threads, len(todo)) - 1
-        if helpers == 0:
-            work()
-            return out
-        with ThreadPoolExecutor(helpers) as pool:  # this thread works too: starting another takes as long as a piece
-            others = [pool.submit(work) for _ in range(helpers)]
-            work()
-            for other in others:
-                other.result()
-        return out
-
-
-def _taken(todo: deque[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """One after the other, from a list that several threads take from."""
-    while True:
-        try:
-            item = todo.popleft()
-        except IndexError:  # nothing is left
-            return
-        yield item
 
 
 def streamed_divergences(
@@ -335,13 +281,6 @@ def checked_members(members: ArrayLike | None, contexts: int, blocks: int) -> In
     if found.shape != (contexts,) or found.min() < 0 or found.max() >= blocks:
         raise InputError(f"members: expected {contexts} numbers of blocks, from 0 to {blocks - 1}.")
     return found
-
-
-def piece_starts(members: IntArray, pieces: int) -> IntArray:
-    """Where pieces begin, and where the last ends: parts of one block, of at most this fraction of the contexts."""
-    edges = [0, *(np.flatnonzero(np.diff(members)) + 1).tolist(), len(members)]
-    longest = -(-len(members) // pieces)
-    return np.array([start for low, high in pairwise(edges) for start in range(low, high, longest)] + [len(members)])
 
 
 def normalisation_tolerance(log_probs: ArrayLike) -> float:

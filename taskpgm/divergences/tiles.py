@@ -6,7 +6,7 @@ Blocks of contexts are sums of their own, so a tile is some blocks with all thei
 comes back is an (n, n) matrix a block. A block with more than TILE_MEMORY of contexts goes in rounds, each of which
 adds to the last one's sum. Pairs stay together: what the kernel makes of a distribution serves all of them.
 
-The pieces of contexts, their arithmetic and the order of all sums are those of `taskpgm.divergences.streaming` in one
+The pieces of contexts, their arithmetic and the order of all sums are those of `taskpgm.divergences.pieces` in one
 process, so that the result is the same to the last bit. Less than LEAST_WORK is done there.
 """
 
@@ -19,15 +19,14 @@ from typing import TypeGuard
 
 import numpy as np
 
+from taskpgm.divergences.pieces import PIECES, piece_starts
 from taskpgm.divergences.streaming import (
-    PIECES,
     ROUNDING,
     Arithmetic,
     check_totals,
     is_exact,
     normalisation_tolerance,
     of_negative_type,
-    piece_starts,
 )
 from taskpgm.executors import Executor, Item, Job
 from taskpgm.executors.executor import nothing

@@ -19,6 +19,11 @@ OURS = "taskpgm"
 
 
 def energies_of(probabilities: FloatArray, words: Words, what: str) -> FloatArray:
+    """-log p, infinite for 0.
+
+    Raises:
+        InputError: a value that is negative or infinite; `what` names the factor.
+    """
     if (probabilities < 0.0).any() or np.isinf(probabilities).any():
         raise words.wrong(f"{what} has a value that is negative or infinite")
     with np.errstate(divide="ignore"):
@@ -37,6 +42,11 @@ def factors_of(network: PairwiseNetwork) -> Iterator[Factor]:
 def network_of(
     path: Path, states: Sequence[int], factors: Sequence[Factor], names: Sequence[str] = ()
 ) -> PairwiseNetwork:
+    """The network of a file's factors.
+
+    Raises:
+        InputError: factors that make no network, with the file's name.
+    """
     try:
         return PairwiseNetwork.from_factors(states, factors, names=names)
     except InputError as error:
@@ -44,6 +54,7 @@ def network_of(
 
 
 def refuse_budget(network: PairwiseNetwork, path: str | Path) -> None:
+    """Raises InputError for a network with a budget, which no format of others holds."""
     if network.budget is not None:
         raise InputError(
             f"{path}: the format holds no budget; write network.folded(), where it is part of the energies."
