@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -25,12 +25,15 @@ MANY, FEW = 0.05, 5
 
 def task_notes(tasks: Sequence[Task]) -> Iterator[str]:
     """A line for each thing that the user should know."""
-    seen = _Seen()
+    seen, repeated = _Seen(), {}
     for task in tasks:
-        for part in ("train", "probe", "eval"):
-            for example in getattr(task, part):
+        parts = {"train": task.train, "probe": task.probe, "eval": task.eval}
+        digests = [example.digest for examples in parts.values() for example in examples]
+        repeated[task.name] = len(digests) - len(set(digests))
+        for part, examples in parts.items():
+            for example in examples:
                 seen.add(task.name, part, example)
-    yield from _repeated(seen.repeated)
+    yield from _repeated(repeated)
     yield from _by_pair(seen.shared, "share {} example(s).", "share examples")
     yield from _by_pair(
         seen.many_contradicting(),
@@ -49,34 +52,33 @@ def task_notes(tasks: Sequence[Task]) -> Iterator[str]:
 class _Seen:
     """What the examples so far have in common, spacing and capitals apart.
 
-    repeated, across_splits, prompts: by task, examples that an earlier one of it equals, examples that are on another
-    side of a split as well, and different prompts. shared: examples of the second task that the first has too.
-    contradicting: prompts of both that the first example of each answers differently.
+    across_splits, prompts: by task, examples that are on another side of a split as well, and different prompts.
+    shared: examples of the second task that the first has too. contradicting: prompts of both that the first example of
+    each answers differently.
     """
 
-    repeated: Counter[str] = field(default_factory=Counter)
     across_splits: Counter[str] = field(default_factory=Counter)
     prompts: Counter[str] = field(default_factory=Counter)
     shared: Pairs = field(default_factory=Counter)
     contradicting: Pairs = field(default_factory=Counter)
-    _first: dict[tuple[bytes, bytes], tuple[str, str]] = field(default_factory=dict)
-    _exact: set[tuple[str, str]] = field(default_factory=set)
-    _answers: dict[bytes, dict[str, bytes]] = field(default_factory=dict)
+    _first: dict[bytes, tuple[str, str]] = field(default_factory=dict)
+    _answers: dict[bytes, tuple[tuple[str, bytes], ...]] = field(default_factory=dict)
 
     def add(self, name: str, part: str, example: Example) -> None:
-        self.repeated[name] += (name, example.digest) in self._exact
-        self._exact.add((name, example.digest))
         prompt, answer = _texts(example)
-        first_task, first_part = self._first.setdefault((prompt, answer), (name, part))
+        first_task, first_part = self._first.setdefault(prompt + answer, (name, part))
         if first_task != name:
             self.shared[first_task, name] += 1
         if first_part != part:
             self.across_splits[name] += 1
-        answers = self._answers.setdefault(prompt, {})
-        if name not in answers:
-            self.prompts[name] += 1
-            self.contradicting.update((other, name) for other, theirs in answers.items() if theirs != answer)
-            answers[name] = answer
+        answers = self._answers.get(prompt, ())
+        if answers and answers[-1][0] == name:  # tasks come one after the other
+            return
+        self.prompts[name] += 1
+        for other, theirs in answers:
+            if theirs != answer:
+                self.contradicting[other, name] += 1
+        self._answers[prompt] = (*answers, (name, answer))
 
     def many_contradicting(self) -> Pairs:
         """Of the pairs of tasks that contradict each other in more than a few prompts."""
@@ -84,7 +86,7 @@ class _Seen:
         return Counter({pair: count for pair, count in self.contradicting.items() if count >= least[pair]})
 
 
-def _repeated(counts: Counter[str]) -> Iterator[str]:
+def _repeated(counts: Mapping[str, int]) -> Iterator[str]:
     found = [f"{name} ({count})" for name, count in counts.items() if count]
     if found:
         more = f" and {len(found) - SHOWN_TASKS} more tasks" if len(found) > SHOWN_TASKS else ""
@@ -101,9 +103,10 @@ def _by_pair(counts: Pairs, text: str, more: str) -> Iterator[str]:
 
 def _texts(example: Example) -> tuple[bytes, bytes]:
     """Hashes of what is asked and of what is answered, spacing and capitals apart."""
-    *turns, last = example.messages or (("", ""),)
-    asked = [example.prompt, *(text for message in turns for text in message), last[0]]
-    return _hashed(asked), _hashed([example.completion, last[1]])
+    if not example.messages:
+        return _hashed((example.prompt,)), _hashed((example.completion,))
+    *turns, (role, answer) = example.messages
+    return _hashed([*(text for message in turns for text in message), role]), _hashed((answer,))
 
 
 def _hashed(parts: Sequence[str]) -> bytes:
