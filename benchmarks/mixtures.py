@@ -10,6 +10,7 @@
     python benchmarks/mixtures.py run --out runs/lora --seeds 400-409 --steps 250 --mixtures lora --model qwen2-lora
     python benchmarks/mixtures.py run --out runs/study --seeds 200-214 --mixtures moved
     python benchmarks/mixtures.py run --out runs/orders --seeds 600-607 --mixtures forecast --orders 5
+    python benchmarks/mixtures.py run --out runs/together --seeds 700-707 --mixtures forecast --orders 5
     python benchmarks/mixtures.py collect --out runs/study --mixtures confirmation --to confirmation.jsonl
     python benchmarks/mixtures.py confirmation benchmarks/results/mixtures/confirmation.jsonl
     python benchmarks/mixtures.py report benchmarks/results/mixtures/confirmation.jsonl
@@ -33,6 +34,7 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -125,8 +127,19 @@ def final_run(
     if orders > 1:
         found["orders"] = losses.tolist()
         if forecast is not None:
-            found["forecast_moved"] = bench.moved(forecast.network).losses(forecast.mixture).tolist()
+            found |= {key: told.tolist() for key, told in with_less(forecast).items()}
     return {**run, **found}
+
+
+def with_less(forecast: Forecast) -> dict[str, Array]:
+    """What is forecast from less than is known of tasks in one run."""
+    network, interplay = forecast.network, forecast.network.interplay
+    assert interplay is not None
+    unmoved = network.changed(interplay=replace(interplay, movement=None))
+    return {
+        "forecast_unmoved": Forecast(unmoved, forecast.mixture).losses,
+        "forecast_energy": network.losses(forecast.mixture),
+    }
 
 
 def trained(bench: Bench, shares: Array, order: int) -> Outcome:
@@ -256,7 +269,7 @@ def main() -> None:
     forecaster.add_argument("record", type=Path)
     forecaster.add_argument("--repeats", required=True, help="the record beside it that has every uniform run twice")
     forecaster.set_defaults(command=forecasts)
-    orderer = commands.add_parser("orders", help="the comparisons that ORDERS_PLAN.md names")
+    orderer = commands.add_parser("orders", help="the comparisons that ORDERS_PLAN.md and TOGETHER_PLAN.md name")
     orderer.add_argument("record", type=Path)
     orderer.set_defaults(command=several_orders)
     insider = commands.add_parser("inside", help="the comparisons that INSIDE_PLAN.md names")

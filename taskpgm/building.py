@@ -18,6 +18,7 @@ from taskpgm.divergences import DIVERGENCES, Divergence, RenyiJensen
 from taskpgm.energy_settings import EnergySettings
 from taskpgm.families import family_weights
 from taskpgm.feasible_settings import Allowed
+from taskpgm.interplay import Interplay
 from taskpgm.network import TaskNetwork, balanced_beta
 from taskpgm.types import FloatArray, InputError, LossCurves, TaskSet, TaskSize
 from taskpgm.utilities import HeldoutGain, Learnability, Representativeness, Supplied, Utility
@@ -31,6 +32,7 @@ def coverage_network(
     unit: str,
     budget: float | None,
     families: Sequence[str],
+    interplay: Interplay | None = None,
 ) -> CoverageNetwork:
     """The coverage energy of a run; target weights are the same for every family where none are given.
 
@@ -49,6 +51,7 @@ def coverage_network(
         lengths=lengths,
         tau=DEFAULT_TAU if energy.tau is None else energy.tau,
         prior=prior_of(energy, names),
+        interplay=interplay,
         lower=lower,
         upper=upper,
         constraints=constraints,

@@ -14,7 +14,7 @@ experts.
 
     network = CoverageNetwork(curves, transfer, budget=8_000)
     solution = solve(network, CoverageProgram())
-    network.losses(solution.point)      # (n,) what the run will reach, nats per target token
+    network.losses(solution.point)      # (n,) what the run will reach by this energy, nats per target token
     network.expand(solution.point)      # the pairwise network that agrees with it to second order there
 """
 
@@ -43,12 +43,13 @@ from taskpgm.curves import Method, fit_curves
 from taskpgm.energy import MixtureEnergy
 from taskpgm.envelope_curves import EnvelopeCurves
 from taskpgm.feasible import FeasibleSet
+from taskpgm.interplay import Interplay, check_fits
 from taskpgm.learning_curves import LearningCurves
 from taskpgm.network import TaskNetwork
 from taskpgm.transfer import exposure_transfer, unrehearsed_losses
 from taskpgm.types import FloatArray, InputError, LossCurves, readonly
 
-ENERGY_FIELDS = ("curves", "transfer", "budget", "forgetting", "target_weights", "lengths", "tau", "prior")
+FIELDS = ("curves", "transfer", "budget", "forgetting", "target_weights", "lengths", "tau", "prior", "interplay")
 FEASIBLE_FIELDS = ("lower", "upper", "constraints")
 DEFAULT_TAU = 0.05
 REHEARSAL, REHEARSAL_POWER = 40.0, 4.0
@@ -100,6 +101,8 @@ class CoverageNetwork(MixtureEnergy):
         tau: the weight of the pull to the prior, nats of loss per nat of divergence. Without it, and without lower
             bounds, a task family can be starved, which was seen to do harm.
         prior: (n,) positive mixture; uniform where not given.
+        interplay: what tasks do to each other in one run, beyond this energy. It is no part of the energy: forecasts
+            alone know it.
         lower, upper, constraints: as in `FeasibleSet`.
 
     Raises:
@@ -114,6 +117,7 @@ class CoverageNetwork(MixtureEnergy):
     lengths: FloatArray
     tau: float
     prior: FloatArray
+    interplay: Interplay | None
     feasible: FeasibleSet
 
     def __init__(
@@ -127,6 +131,7 @@ class CoverageNetwork(MixtureEnergy):
         lengths: ArrayLike | None = None,
         tau: float = DEFAULT_TAU,
         prior: ArrayLike | None = None,
+        interplay: Interplay | None = None,
         lower: Bound = 0.0,
         upper: Bound = 1.0,
         constraints: tuple[Constraint, ...] = (),
@@ -141,8 +146,11 @@ class CoverageNetwork(MixtureEnergy):
             "lengths": _checked_lengths(lengths, names),
             "tau": checked_scalar(tau, "tau", 0.0),
             "prior": checked_prior(prior, len(names)),
+            "interplay": interplay,
             "feasible": FeasibleSet(names, lower, upper, constraints),
         }
+        if interplay is not None:
+            check_fits(interplay, names)
         for field, value in fields.items():
             object.__setattr__(self, field, value)
 
@@ -158,6 +166,7 @@ class CoverageNetwork(MixtureEnergy):
         lengths: ArrayLike | None = None,
         tau: float = DEFAULT_TAU,
         prior: ArrayLike | None = None,
+        interplay: Interplay | None = None,
         lower: Bound = 0.0,
         upper: Bound = 1.0,
         constraints: tuple[Constraint, ...] = (),
@@ -169,6 +178,7 @@ class CoverageNetwork(MixtureEnergy):
             budget, target_weights, lengths, tau, prior, lower, upper, constraints: as in the constructor.
             fit: see `fit_curves`.
             graph: False leaves transfer between tasks out, for comparison.
+            interplay: for forecasts; the answers' lengths alone, as the experts saw them, where not given.
 
         Raises:
             InputError: as the constructor and `fit_curves`.
@@ -186,6 +196,7 @@ class CoverageNetwork(MixtureEnergy):
             lengths=counted,
             tau=tau,
             prior=prior,
+            interplay=Interplay.of(losses) if interplay is None else interplay,
             lower=lower,
             upper=upper,
             constraints=constraints,
@@ -193,7 +204,7 @@ class CoverageNetwork(MixtureEnergy):
 
     def changed(self, **fields: Any) -> CoverageNetwork:
         """This network with some of its constructor's arguments replaced."""
-        kept = {name: getattr(self, name) for name in (*ENERGY_FIELDS, *FEASIBLE_FIELDS)}
+        kept = {name: getattr(self, name) for name in (*FIELDS, *FEASIBLE_FIELDS)}
         if set(fields).isdisjoint(FEASIBLE_FIELDS):  # the same mixtures are known to be feasible: not checked again
             made = CoverageNetwork(**(kept | fields | {"lower": 0.0, "upper": 1.0, "constraints": ()}))
             object.__setattr__(made, "feasible", self.feasible)
@@ -232,7 +243,7 @@ class CoverageNetwork(MixtureEnergy):
         return lost
 
     def losses(self, mixture: ArrayLike) -> FloatArray:
-        """(n,) the expected loss of every task, nats per target token."""
+        """(n,) the loss of every task that the energy expects, nats per target token; `forecast` knows more."""
         return self.curves.losses(self.exposures(mixture)) + self.lost(mixture)
 
     def smooth(self, p: FloatArray) -> float:

@@ -72,7 +72,11 @@ def coverage_of(evidence: Evidence) -> CoverageNetwork:
         raise InputError("coverage: needs curves, the experts' losses while they were trained.")
     lower = DEFAULT_FLOOR / len(evidence)
     return CoverageNetwork.from_losses(
-        evidence.curves, evidence.budget, target_weights=evidence.target_weights, lower=lower
+        evidence.curves,
+        evidence.budget,
+        target_weights=evidence.target_weights,
+        interplay=evidence.interplay,
+        lower=lower,
     )
 
 

@@ -28,6 +28,7 @@ from taskpgm.config import (
     RunConfig,
     TrainingSettings,
 )
+from taskpgm.contradictions import contested_prompts
 from taskpgm.diverged import said
 from taskpgm.evaluated_mixtures import (
     OURS,
@@ -45,6 +46,7 @@ from taskpgm.executors import LOCAL, Executor
 from taskpgm.expert_settings import FINE_TUNED, ExpertSettings
 from taskpgm.experts import tokenize_for, train_tokenised
 from taskpgm.families import family_weights
+from taskpgm.forecasting import forecast
 from taskpgm.harness import check_harness, harness_scores
 from taskpgm.integrity import seal
 from taskpgm.mixture import Mixture
@@ -260,6 +262,7 @@ def _evidence(
             out=bench.out,
             needs=parts,
             target_weights=weights,
+            contested=contested_prompts(bench.tasks),
             progress=progress,
             executor=executor,
         )
@@ -286,7 +289,7 @@ def _forecasts(found: Evaluation, steps: int, evidence: Evidence) -> Agreement |
         losses = found.values(name, steps, "losses")
         if np.isfinite(losses).all(axis=1).any():
             shares = np.array([found.shares(name, steps)[task] for task in found.names])
-            predicted[name], runs[name] = network.losses(shares / shares.sum()), losses
+            predicted[name], runs[name] = forecast(network, shares / shares.sum()).losses, losses
     return agreement(predicted, runs, found.names) if len(predicted) >= FEWEST else None
 
 

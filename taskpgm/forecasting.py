@@ -5,14 +5,15 @@
     told.interval                       # (n, 2) nats: where each loss will be with 95 %
     forecast(network, solution.point, budget=16_000).losses
 
-The curves were fitted to single-task experts. What the tasks do to each other enters through the exposure transfer
-alone: a mixture in which two tasks contradict each other does worse than is said here.
+The curves were fitted to single-task experts. What the tasks do to each other enters through the exposure transfer,
+and through the network's `interplay` (see `taskpgm.interplay`), which the energy cannot hold: forecasts differ from the
+energy's own losses where it says something.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,16 @@ class Forecast:
     @cached_property
     def exposures(self) -> FloatArray:
         """(n,) how many examples' worth of each task the run gives it, those of related tasks included."""
-        return readonly(self.network.exposures(self.mixture), np.float64)
+        told = self.network.interplay
+        exposures = self.network.exposures if told is None else partial(told.exposures, self.network)
+        return readonly(exposures(self.mixture), np.float64)
+
+    @cached_property
+    def beyond(self) -> FloatArray:
+        """(n,) nats a token above the learning curve: forgetting, and other tasks that contradict."""
+        network, told = self.network, self.network.interplay
+        contradiction = 0.0 if told is None else told.contradiction(network, self.mixture)
+        return readonly(network.lost(self.mixture) + contradiction, np.float64)
 
     @cached_property
     def start(self) -> FloatArray:
@@ -53,7 +63,7 @@ class Forecast:
     @cached_property
     def losses(self) -> FloatArray:
         """(n,) expected losses, nats per target token."""
-        return readonly(self.network.losses(self.mixture), np.float64)
+        return readonly(self.network.curves.losses(self.exposures) + self.beyond, np.float64)
 
     @cached_property
     def interval(self) -> FloatArray:
@@ -62,9 +72,9 @@ class Forecast:
         The curve's own interval, over exposures from a quarter to four times what the mixture gives, and the noise of
         a measurement. What tasks do for each other in one run is known no better than that: see EXPOSURE_FACTOR.
         """
-        curves, lost = self.network.curves, self.network.lost(self.mixture)
-        low = curves.intervals(self.exposures * EXPOSURE_FACTOR, LEVEL)[:, 0] + lost
-        high = curves.intervals(self.exposures / EXPOSURE_FACTOR, LEVEL)[:, 1] + lost
+        curves, beyond = self.network.curves, self.beyond
+        low = curves.intervals(self.exposures * EXPOSURE_FACTOR, LEVEL)[:, 0] + beyond
+        high = curves.intervals(self.exposures / EXPOSURE_FACTOR, LEVEL)[:, 1] + beyond
         ends = np.column_stack([low, high])
         spread = MEASURED * measured_noise(ends) * [-1.0, 1.0]
         return readonly(np.maximum(ends + spread, 0.0), np.float64)

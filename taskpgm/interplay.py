@@ -3,8 +3,8 @@
 The energy adds up what examples are worth, or it would not be convex. A forecast need not be convex. With o_i = T p_i /
 length_i examples of task i in a run on p, and q the mixture with equally many of every task:
 
-    contradiction   task j's loss rises by (c_ij / t_j) ln(1 + s_i / (s_j + CERTAIN)), s shares of examples: where tasks i
-                    and j want different answers to one prompt, no model can do better than believe each in proportion
+    contradiction   task j's loss rises by (c_ij / t_j) ln(1 + s_i / (s_j + CERTAIN)), s shares of examples: where both
+                    tasks ask the same and want different answers, no model can but believe each in proportion
     crowding        exposures are multiplied by (R(q) / R(p))^CROWDING, R the mean loss of a token of the run's batches:
                     examples teach less among others that are not learned
     movement        how much more or less exposure p gives than q is the geometric mean of what transfer says, e_j(p) /
@@ -60,7 +60,7 @@ class Interplay:
     def __post_init__(self) -> None:
         tokens = array(self.answer_tokens, "answer tokens", ndim=1)
         n = len(tokens)
-        checked_finite(tokens, "number of answer tokens", [f"task {i}" for i in range(n)])
+        checked_finite(tokens, "number of answer tokens", tuple(f"task {i}" for i in range(n)))
         if tokens.min(initial=1.0) <= 0.0:
             raise InputError(f"answer tokens: {tokens.min():g} of task {int(tokens.argmin())}; expected more than 0.")
         object.__setattr__(self, "answer_tokens", tokens)

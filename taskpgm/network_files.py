@@ -12,6 +12,7 @@ from taskpgm.constraints import as_dict, from_dict
 from taskpgm.coverage import CoverageNetwork
 from taskpgm.envelope_curves import EnvelopeCurves
 from taskpgm.expected_curves import ExpectedCurves
+from taskpgm.interplay import Interplay
 from taskpgm.learning_curves import LearningCurves
 from taskpgm.network import TaskNetwork
 from taskpgm.separable import SeparableNetwork
@@ -21,7 +22,7 @@ Mixed: TypeAlias = TaskNetwork | CoverageNetwork | SeparableNetwork | TransferNe
 
 
 def network_as_dict(network: Mixed) -> dict[str, Any]:
-    """Everything that determines the energy and the feasible set."""
+    """Everything that determines the energy, the feasible set and forecasts."""
     common = {
         "names": list(network.names),
         "tau": network.tau,
@@ -39,6 +40,7 @@ def network_as_dict(network: Mixed) -> dict[str, Any]:
             "forgetting": network.forgetting.tolist(),
             "target_weights": network.target_weights.tolist(),
             "lengths": network.lengths.tolist(),
+            "interplay": None if network.interplay is None else network.interplay.as_dict(),
         }
     if isinstance(network, SeparableNetwork | TransferNetwork):
         graph = {"transfer": network.transfer.tolist()} if isinstance(network, TransferNetwork) else {}
@@ -74,6 +76,8 @@ def network_from_dict(values: Mapping[str, Any]) -> Mixed:
     if kind == "coverage":
         shapes = stored.pop("curves")
         curves = (EnvelopeCurves if "exposures" in shapes else LearningCurves).from_dict(names, shapes)
+        told = stored.pop("interplay", None)  # older files have none
+        stored["interplay"] = None if told is None else Interplay.from_dict(told)
         return CoverageNetwork(curves, stored.pop("transfer"), stored.pop("budget"), **stored)
     if kind in ("separable", "transfer"):
         expected = ExpectedCurves.from_dict(names, stored.pop("curves"))

@@ -31,6 +31,7 @@ from taskpgm.building import (
 )
 from taskpgm.choice import Choice, apply_rule
 from taskpgm.config import FeasibleSettings, MixtureSettings, ModelSettings, ProbeSettings, RunConfig, TrainingSettings
+from taskpgm.contradictions import contested_prompts
 from taskpgm.coverage import CoverageNetwork
 from taskpgm.curves import Finding, diagnose
 from taskpgm.diverged import without
@@ -42,8 +43,10 @@ from taskpgm.feasible_settings import Allowed, feasible_set
 from taskpgm.forecasting import forecast
 from taskpgm.inference import convex_method, solve
 from taskpgm.integrity import DamageError, folder_damage, keep_sound, read_sealed, seal, write_sums
+from taskpgm.interplay import Interplay
 from taskpgm.inventory import all_sound
 from taskpgm.mixture import FORMAT, Mixture
+from taskpgm.movement import expert_movement
 from taskpgm.network import TaskNetwork
 from taskpgm.problems import MIXTURE_FILE
 from taskpgm.progress import Progress, silent
@@ -59,7 +62,7 @@ if TYPE_CHECKING:
     from taskpgm.experts import Experts
     from taskpgm.suite import Architecture
 
-SCHEMA = 7
+SCHEMA = 8
 _log = logging.getLogger(__name__)
 REPLICATES = 200  # of the evidence, for error bars
 NO_FORECAST = (
@@ -206,7 +209,8 @@ def mix(
     losses = experts.curves() if covering or experts.have_curves else None
     families, learned = [task.family for task in tasks], None
     if losses is not None:
-        learned = coverage_network(losses, energy, allowed, sizes, amounts.unit, amounts.budget, families)
+        known = Interplay.of(losses, contested_prompts(tasks), expert_movement(experts))
+        learned = coverage_network(losses, energy, allowed, sizes, amounts.unit, amounts.budget, families, known)
     if covering and losses is not None and learned is not None:
         found = _Energy(learned, bootstrap(losses, learned, replicates=REPLICATES, seed=training.seed))
     else:

@@ -7,15 +7,12 @@ Spacing and capitals make no difference, but to examples that repeat an earlier 
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
+from taskpgm.contradictions import Contradictions, Pairs, hashed_texts
 from taskpgm.types import Example, Task
-
-Pairs: TypeAlias = Counter[tuple[str, str]]
 
 SHOWN_PAIRS = 3
 SHOWN_TASKS = 20
@@ -37,8 +34,8 @@ def task_notes(tasks: Sequence[Task]) -> Iterator[str]:
     yield from _by_pair(seen.shared, "share {} example(s).", "share examples")
     yield from _by_pair(
         seen.many_contradicting(),
-        "ask the same in {} prompt(s) and want different answers: what one gains the other may lose, and forecasts do"
-        " not know of it. Tell them apart in the prompt, or leave one out.",
+        "ask the same in {} prompt(s) and want different answers: what one gains the other may lose. Tell them apart in"
+        " the prompt, or leave one out.",
         "contradict each other",
     )
     for name, count in seen.across_splits.most_common():
@@ -52,38 +49,29 @@ def task_notes(tasks: Sequence[Task]) -> Iterator[str]:
 class _Seen:
     """What the examples so far have in common, spacing and capitals apart.
 
-    across_splits, prompts: by task, examples that are on another side of a split as well, and different prompts.
-    shared: examples of the second task that the first has too. contradicting: prompts of both that the first example of
-    each answers differently.
+    across_splits: by task, examples that are on another side of a split as well. shared: examples of the second task
+    that the first has too.
     """
 
     across_splits: Counter[str] = field(default_factory=Counter)
-    prompts: Counter[str] = field(default_factory=Counter)
     shared: Pairs = field(default_factory=Counter)
-    contradicting: Pairs = field(default_factory=Counter)
+    contradictions: Contradictions = field(default_factory=Contradictions)
     _first: dict[bytes, tuple[str, str]] = field(default_factory=dict)
-    _answers: dict[bytes, tuple[tuple[str, bytes], ...]] = field(default_factory=dict)
 
     def add(self, name: str, part: str, example: Example) -> None:
-        prompt, answer = _texts(example)
+        prompt, answer = hashed_texts(example)
         first_task, first_part = self._first.setdefault(prompt + answer, (name, part))
         if first_task != name:
             self.shared[first_task, name] += 1
         if first_part != part:
             self.across_splits[name] += 1
-        answers = self._answers.get(prompt, ())
-        if answers and answers[-1][0] == name:  # tasks come one after the other
-            return
-        self.prompts[name] += 1
-        for other, theirs in answers:
-            if theirs != answer:
-                self.contradicting[other, name] += 1
-        self._answers[prompt] = (*answers, (name, answer))
+        self.contradictions.add(name, prompt, answer)
 
     def many_contradicting(self) -> Pairs:
         """Of the pairs of tasks that contradict each other in more than a few prompts."""
-        least = {pair: max(FEW, MANY * min(self.prompts[name] for name in pair)) for pair in self.contradicting}
-        return Counter({pair: count for pair, count in self.contradicting.items() if count >= least[pair]})
+        found, prompts = self.contradictions.contradicting, self.contradictions.prompts
+        least = {pair: max(FEW, MANY * min(prompts[name] for name in pair)) for pair in found}
+        return Counter({pair: count for pair, count in found.items() if count >= least[pair]})
 
 
 def _repeated(counts: Mapping[str, int]) -> Iterator[str]:
@@ -99,16 +87,3 @@ def _by_pair(counts: Pairs, text: str, more: str) -> Iterator[str]:
         yield f"tasks {first!r} and {second!r} {text.format(count)}"
     if len(counts) > SHOWN_PAIRS:
         yield f"{len(counts) - SHOWN_PAIRS} more pairs of tasks {more}."
-
-
-def _texts(example: Example) -> tuple[bytes, bytes]:
-    """Hashes of what is asked and of what is answered, spacing and capitals apart."""
-    if not example.messages:
-        return _hashed((example.prompt,)), _hashed((example.completion,))
-    *turns, (role, answer) = example.messages
-    return _hashed([*(text for message in turns for text in message), role]), _hashed((answer,))
-
-
-def _hashed(parts: Sequence[str]) -> bytes:
-    text = "\x00".join(" ".join(part.casefold().split()) for part in parts)
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()

@@ -44,14 +44,26 @@ ORDERS_INTRODUCTION = """\
 # Forecasts of what a mixture comes to
 
 Within each task over eight mixtures, averaged over tasks and seeds: squared correlation, and rank correlation, of
-forecast and held-out loss. Every mixture was trained in five orders of its examples on one base (ORDERS_PLAN.md).
-*As shipped*: with the mean over the orders, to which the goals of the plan, 0.7 and 0.85, belong. *With movement*: the
-same, for a transfer that also knows which experts changed the base model's attention alike. *Single orders*: the
-shipped forecast with each order by itself. *Other orders*: each order told by the mean of the other four. *A second
-mean*: what the mean of five other orders would tell of this one.
-
-| suite | steps | seeds | as shipped | with movement | single orders | other orders | a second mean |
-|---|---|---|---|---|---|---|---|"""
+forecast and held-out loss. Every mixture was trained in five orders of its examples on one base ({plan}).
+*Forecast*: with the mean over the orders, to which the goals of the plan, 0.7 and 0.85, belong. {kinds}
+*Single orders*: the forecast with each order by itself. *Other orders*: each order told by the mean of the other four.
+*A second mean*: what the mean of five other orders would tell of this one.
+"""
+KINDS = {
+    "forecast_moved": (
+        "with movement",
+        "the same, for a transfer that also knows which experts changed the base model's attention alike.",
+    ),
+    "forecast_unmoved": (
+        "without movement",
+        "the same, from losses and prompts alone, not knowing which experts changed the base model's attention alike.",
+    ),
+    "forecast_energy": (
+        "the energy's losses",
+        "the same, for what tasks do to each other in one run left out but for transfer.",
+    ),
+}
+"""Forecasts from more or less than `forecast`, which a record may have: (heading, what they are)."""
 
 
 def can_compare(records: Sequence[Record]) -> bool:
@@ -114,40 +126,50 @@ def forecasts(arguments: argparse.Namespace) -> None:
 
 
 def several_orders(arguments: argparse.Namespace) -> None:
-    """The comparisons that ORDERS_PLAN.md names."""
+    """The comparisons that ORDERS_PLAN.md and TOGETHER_PLAN.md name."""
     records = [json.loads(line) for line in arguments.record.read_text().splitlines()]
-    print(ORDERS_INTRODUCTION)
-    tasks = []
+    kinds = [key for key in KINDS if key in records[0]["runs"][0]]
+    plan = "ORDERS_PLAN.md" if "forecast_moved" in kinds else "TOGETHER_PLAN.md"
+    print(
+        ORDERS_INTRODUCTION.format(
+            plan=plan, kinds=" ".join(f"*{KINDS[key][0].capitalize()}*: {KINDS[key][1]}" for key in kinds)
+        )
+    )
+    headings = ["forecast", *(KINDS[key][0] for key in kinds)]
+    print(f"| suite | steps | seeds | {' | '.join(headings)} | single orders | other orders | a second mean |")
+    print("|" + "---|" * (6 + len(headings)))
+    tasks, reached = [], []
     for suite, steps in sorted({(record["suite"], run["steps"]) for record in records for run in record["runs"]}):
         own = [record for record in records if record["suite"] == suite]
-        told, moved, runs = (_losses(own, steps, key) for key in ("forecast", "forecast_moved", "orders"))
-        names = own[0]["names"]
-        shipped, other = (
-            [agreement(said, by, names) for said, by in zip(forecast, runs, strict=True)] for forecast in (told, moved)
-        )
+        names, runs = own[0]["names"], _losses(own, steps, "orders")
+        told = [_losses(own, steps, key) for key in ("forecast", *kinds)]
+        found = [[agreement(*pair, names) for pair in zip(said, runs, strict=True)] for said in told]
         singly, others = [], []
-        for said, by in zip(told, runs, strict=True):
+        for said, by in zip(told[0], runs, strict=True):
             for k in range(len(next(iter(by.values())))):
                 alone = {name: losses[k : k + 1] for name, losses in by.items()}
                 rest = {name: np.delete(losses, k, axis=0).mean(axis=0) for name, losses in by.items()}
                 singly.append(agreement(said, alone, names))
                 others.append(agreement(rest, alone, names))
         again = _second_mean(runs)
-        columns = [*map(_averages, (shipped, other, singly, others)), (np.mean(again[0] ** 2), np.mean(again[1]))]
+        columns = [*map(_averages, (*found, singly, others)), (np.mean(again[0] ** 2), np.mean(again[1]))]
+        reached.append(columns[: len(found)])
         print(f"| {suite} | {steps} | {len(own)} | {' | '.join(_pair(*column) for column in columns)} |")
-        ranks, ranks_moved = (np.nanmean([one.rank_correlation for one in found], axis=0) for found in (shipped, other))
+        ranks = [np.nanmean([one.rank_correlation for one in each], axis=0) for each in found]
         tasks += [
-            f"| {suite} | {steps} | {name} | {ranks[i]:.2f} | {ranks_moved[i]:.2f} | {again[1, i]:.2f} |"
+            f"| {suite} | {steps} | {name} | {' | '.join(f'{rank[i]:.2f}' for rank in (*ranks, again[1]))} |"
             for i, name in enumerate(names)
-            if ranks[i] < WEAK
+            if ranks[0][i] < WEAK
         ]
-    _print_weak("with the mean of the orders", "as shipped | with movement | a second mean", tasks)
+    means = " | ".join(f"{square:.3f}, {rank:.3f}" for square, rank in np.mean(reached, axis=0))
+    print(f"| mean | | | {means} | | | |")
+    _print_weak("with the mean of the orders", f"{' | '.join(headings)} | a second mean", tasks)
 
 
 def _print_weak(told: str, columns: str, rows: Sequence[str]) -> None:
     print(f"\nTasks whose rank correlation {told} is below {WEAK}:\n")
     print(f"| suite | steps | task | {columns} |")
-    print("|---|---|---|---|---|---|")
+    print("|---|---|---" + "|---" * (columns.count("|") + 1) + "|")
     print("\n".join(rows))
 
 

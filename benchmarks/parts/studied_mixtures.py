@@ -11,16 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from parts.inside_runs import EVERY_INSIDE
-from parts.movement import attention_movement
 
 import taskpgm as tp
 from taskpgm.affinity import estimate_affinity
 from taskpgm.base import Base
 from taskpgm.baselines import BASELINES as RULES
 from taskpgm.baselines import Evidence
+from taskpgm.contradictions import contested_prompts
 from taskpgm.evidence_runs import PILOT_SHARE, gather_evidence
 from taskpgm.experts import Experts, train_tokenised
 from taskpgm.families import family_weights
+from taskpgm.movement import expert_movement
 from taskpgm.predictive import predict_tokenised
 from taskpgm.progress import silent
 from taskpgm.suite import DEMO_PROBES
@@ -117,6 +118,7 @@ class Bench:
             needs=[part for part, rules in NEEDS.items() if not rules.isdisjoint(wanted)],
             pilot_steps=int(PILOT_SHARE * PILOT_OF),
             proxy_steps=PROXY_STEPS,
+            contested=contested_prompts(self.tasks),
         )
 
     def other_experts(self) -> LossCurves:
@@ -126,13 +128,11 @@ class Bench:
 
     def moved(self, network: tp.CoverageNetwork) -> tp.CoverageNetwork:
         """A network whose transfer also knows which experts changed the base model alike."""
-        transfer = (1.0 - MOVED_SHARE) * network.transfer + MOVED_SHARE * self.movement
+        movement = expert_movement(self.experts)
+        assert movement is not None, "whole models were trained"
+        transfer = (1.0 - MOVED_SHARE) * network.transfer + MOVED_SHARE * movement
         np.fill_diagonal(transfer, 1.0)
         return network.changed(transfer=transfer)
-
-    @cached_property
-    def movement(self) -> Array:
-        return attention_movement(self.experts.directories, self.base.path)
 
     def fewer_probes(self, evidence: Evidence, count: int) -> Evidence:
         """The same evidence, with predictions on so many probes of each task."""
@@ -194,6 +194,7 @@ def coverage_network(
         graph=graph,
         target_weights=family_weights(tasks.names, [task.family for task in tasks]) if families else None,
         tau=tau,
+        interplay=evidence.interplay,
         lower=floor / len(tasks),
     )
     return bench.moved(network) if moved else network

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from taskpgm.checks import array, checked_names
+from taskpgm.interplay import Interplay
 from taskpgm.types import Affinity, FloatArray, InputError, IntArray, LossCurves, Predictions, readonly
 
 SUM_TOLERANCE = 1e-6
@@ -106,6 +107,7 @@ class Evidence:
         target_weights: (n,) how much the user cares about each task's loss, sum 1; equal where not given.
         predictions, affinity, curves, proxies, pilot: what was measured, None where it was not; of the same tasks in
             the same order.
+        interplay: what tasks do to each other in one run, for forecasts; no rule looks at it.
 
     Raises:
         InputError: wrong sizes or shapes, numbers that are not positive, weights that do not add up to 1, or parts that
@@ -121,6 +123,7 @@ class Evidence:
     curves: LossCurves | None
     proxies: ProxyRuns | None
     pilot: PilotRun | None
+    interplay: Interplay | None
 
     def __init__(
         self,
@@ -134,6 +137,7 @@ class Evidence:
         curves: LossCurves | None = None,
         proxies: ProxyRuns | None = None,
         pilot: PilotRun | None = None,
+        interplay: Interplay | None = None,
     ) -> None:
         counts = array(sizes, "sizes", ndim=1)
         named = checked_names(names, len(counts))
@@ -159,6 +163,7 @@ class Evidence:
             "curves": curves,
             "proxies": proxies,
             "pilot": pilot,
+            "interplay": interplay,
         }
         for field, value in fields.items():
             object.__setattr__(self, field, value)
