@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from taskpgm.choice import choose
     from taskpgm.config import LoraSettings, ProbeSettings, SplitSettings, TaskSource, TrainingSettings
     from taskpgm.constraints import CostBound, EffectiveTasks, EpochCap, Group, TrustRegion, UtilityFloor
+    from taskpgm.contradictions import contested_prompts
     from taskpgm.coverage import CoverageNetwork
     from taskpgm.curvature import convexity, projected, shifted
     from taskpgm.curves import diagnose, fit_curves
@@ -59,10 +60,12 @@ if TYPE_CHECKING:
         marginals,
         solve,
     )
+    from taskpgm.interplay import Interplay
     from taskpgm.intervals import interval_effect
     from taskpgm.learning_curves import LearningCurves
     from taskpgm.mixed_data import materialise
     from taskpgm.mixture import Mixture
+    from taskpgm.movement import expert_movement
     from taskpgm.network import TaskNetwork, balanced_beta
     from taskpgm.pairwise import PairwiseNetwork
     from taskpgm.pgm import from_pgmpy
@@ -105,6 +108,7 @@ _HOME = {
         "TotalVariation",
         "jensen_shannon",
     ),
+    "contradictions": ("contested_prompts",),
     "exact": ("exact_certificate",),
     "exact_path": ("TradeOff", "trade_off"),
     "executors.cluster": ("ray_cluster",),
@@ -135,10 +139,12 @@ _HOME = {
         "solve",
     ),
     "envelope_curves": ("EnvelopeCurves",),
+    "interplay": ("Interplay",),
     "intervals": ("interval_effect",),
     "learning_curves": ("LearningCurves",),
     "mixed_data": ("materialise",),
     "mixture": ("Mixture",),
+    "movement": ("expert_movement",),
     "network": ("TaskNetwork", "balanced_beta"),
     "pairwise": ("PairwiseNetwork",),
     "pgm": ("from_pgmpy",),
@@ -189,6 +195,7 @@ __all__ = [
     "HeldoutGain",
     "Hellinger",
     "InputError",
+    "Interplay",
     "JensenShannon",
     "KullbackLeibler",
     "Learnability",
@@ -223,6 +230,7 @@ __all__ = [
     "bootstrap",
     "certificate",
     "choose",
+    "contested_prompts",
     "convexity",
     "demo_suite",
     "diagnose",
@@ -230,6 +238,7 @@ __all__ = [
     "enough_probes",
     "estimate_affinity",
     "exact_certificate",
+    "expert_movement",
     "explain",
     "export",
     "exposure_transfer",

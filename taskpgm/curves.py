@@ -34,10 +34,10 @@ DELAYED = 3.0
 
 @dataclass(frozen=True)
 class Finding:
-    """What a task's curve cannot tell. kind: "flat" or "delayed"."""
+    """What is doubtful of a task: its curve ("flat", "delayed"), or what it wants ("contested")."""
 
     task: str
-    kind: Literal["flat", "delayed"]
+    kind: Literal["flat", "delayed", "contested"]
     text: str
 
     def __str__(self) -> str:

@@ -3,8 +3,9 @@
 The energy adds up what examples are worth, or it would not be convex. A forecast need not be convex. With o_i = T p_i /
 length_i examples of task i in a run on p, and q the mixture with equally many of every task:
 
-    contradiction   task j's loss rises by (c_ij / t_j) ln(1 + s_i / (s_j + CERTAIN)), s shares of examples: where both
-                    tasks ask the same and want different answers, no model can but believe each in proportion
+    contradiction   task j's loss rises by (c_ij / t_j) ln(1 + o_i / (o_j + 1)): where both tasks ask the same and want
+                    different answers, no model can but believe each in proportion to what it has seen; where several
+                    tasks contradict j, no more than if all of them did so in the same prompts
     crowding        exposures are multiplied by (R(q) / R(p))^CROWDING, R the mean loss of a token of the run's batches:
                     examples teach less among others that are not learned
     movement        how much more or less exposure p gives than q is the geometric mean of what transfer says, e_j(p) /
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from taskpgm.checks import array, checked_finite
+from taskpgm.curves import Finding
 from taskpgm.types import FloatArray, InputError, LossCurves
 
 if TYPE_CHECKING:
@@ -31,11 +33,11 @@ if TYPE_CHECKING:
 
 CROWDING = 0.2
 MOST_CROWDED = 2.0**0.5
-"""Within this factor, twice the budget is never forecast to teach less."""
+"""Within this factor, twice the budget is never forecast to give a task less exposure."""
+WORTH_SAYING = 0.01
+"""Nats a token from which a contradiction is a finding."""
 LEARNED = 0.02
 """Nats a token that R begins with: below, a loss no longer matters to others."""
-CERTAIN = 1e-3
-"""A share of examples against which those of another task no longer count."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,12 +96,18 @@ class Interplay:
         return np.asarray(moved * np.clip((calm / crowded) ** CROWDING, 1.0 / MOST_CROWDED, MOST_CROWDED))
 
     def contradiction(self, network: CoverageNetwork, p: FloatArray) -> FloatArray:
-        """(n,) nats a token by which contradicting tasks raise each task's loss."""
+        """(n,) nats a token by which contradicting tasks raise each task's loss.
+
+        With r_i = o_i / (o_j + 1) the mean over j's prompts of ln(1 + the sum of r_i over the tasks that contradict
+        there) is at most the sum of c_ij ln(1 + r_i), and at most ln(1 + the sum of c_ij r_i): the lesser of the two,
+        which is exact where each prompt has one contradictor, or all have the same.
+        """
         if self.contested is None:
             return np.zeros(len(p))
-        shares = _examples(network, p)
-        doubt = np.log1p(shares[:, None] / (shares[None, :] + CERTAIN))
-        return np.asarray((self.contested * doubt).sum(axis=0) / self.answer_tokens)
+        seen = _examples(network, p)
+        against = seen[:, None] / (seen[None, :] + 1.0)
+        each, together = (self.contested * np.log1p(against)).sum(axis=0), (self.contested * against).sum(axis=0)
+        return np.asarray(np.minimum(each, np.log1p(together)) / self.answer_tokens)
 
     def _moved(self, network: CoverageNetwork, p: FloatArray) -> FloatArray:
         """(n,) exposures without crowding."""
@@ -116,10 +124,27 @@ class Interplay:
         return LEARNED + float(np.average(losses, weights=_examples(network, p) * self.answer_tokens))
 
 
+def contested_findings(network: CoverageNetwork, p: FloatArray) -> tuple[Finding, ...]:
+    """The tasks whose forecast other tasks raise by contradicting them, in the order of the tasks."""
+    known = network.interplay
+    if known is None or known.contested is None:
+        return ()
+    found = []
+    for j, nats in enumerate(known.contradiction(network, p)):
+        if nats >= WORTH_SAYING:
+            i = int(known.contested[:, j].argmax())
+            text = (
+                f"{network.names[j]}: {known.contested[i, j]:.0%} of its prompts are asked by {network.names[i]} too,"
+                f" with another answer: no model can give both, which the energy does not know. The forecast counts"
+                f" {nats:.2g} nats a token for it. Tell them apart in the prompt, or leave one out."
+            )
+            found.append(Finding(network.names[j], "contested", text))
+    return tuple(found)
+
+
 def _examples(network: CoverageNetwork, p: FloatArray) -> FloatArray:
-    """(n,) shares of examples of a mixture in the unit of the network."""
-    counts = p / network.lengths
-    return np.asarray(counts / counts.sum())
+    """(n,) o, how many examples of each task a run on p sees."""
+    return np.asarray(network.budget * p / network.lengths)
 
 
 def _shares(values: Any, label: str, n: int) -> FloatArray:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,7 +43,7 @@ from taskpgm.feasible_settings import Allowed, feasible_set
 from taskpgm.forecasting import forecast
 from taskpgm.inference import convex_method, solve
 from taskpgm.integrity import DamageError, folder_damage, keep_sound, read_sealed, seal, write_sums
-from taskpgm.interplay import Interplay
+from taskpgm.interplay import Interplay, contested_findings
 from taskpgm.inventory import all_sound
 from taskpgm.mixture import FORMAT, Mixture
 from taskpgm.movement import expert_movement
@@ -221,7 +221,7 @@ def mix(
         **provenance,
         **_evidence(affinity),
         "uncertainty": found.spread.as_dict(),
-        "findings": [{"task": each.task, "kind": each.kind, "text": each.text} for each in _findings(losses)],
+        "findings": [asdict(each) for each in _findings(losses, learned, solution)],
         "dropped_examples": {task.name: task.dropped for task in tokenised if task.dropped},
         "data": relative_to(tasks.origin, out),
         "artefacts": _references(experts, probes),
@@ -301,8 +301,12 @@ def _forecast(network: CoverageNetwork, solution: Solution) -> dict[str, Any]:
     return forecast(network, solution).as_dict() | {"uniform": forecast(network, even).mean}
 
 
-def _findings(losses: LossCurves | None) -> tuple[Finding, ...]:
-    return () if losses is None else tuple(diagnose(losses))
+def _findings(losses: LossCurves | None, learned: CoverageNetwork | None, solution: Solution) -> tuple[Finding, ...]:
+    """What is doubtful of the tasks' curves, and of what they want together."""
+    found = () if losses is None else diagnose(losses)
+    if learned is None or solution.point is None:
+        return found
+    return (*found, *contested_findings(learned, solution.point))
 
 
 def _evidence(affinity: Affinity) -> dict[str, Any]:

@@ -72,7 +72,7 @@ class Portrait:
 
     @property
     def findings(self) -> tuple[dict[str, str], ...]:
-        """What the experts' curves cannot tell: task, kind and text of each."""
+        """What is doubtful of tasks: task, kind and text of each."""
         return tuple(self.mixture.details.get("findings", ()))
 
     @property

@@ -41,7 +41,7 @@ class Page:
     """kind: "coverage" or "pairwise". proved: whether the weights are. facts: headline numbers.
 
     said: what was minimised and what came out, as the command line says it. certificate: the proof in plain words.
-    findings: what the evidence cannot tell. path_note: why there is no trade-off path, else empty. tables: by key.
+    findings: what is doubtful of tasks. path_note: why there is no trade-off path, else empty. tables: by key.
     charts: plain JSON values (see `taskpgm.report_charts`). provenance: name and value of what was run.
     """
 

@@ -94,7 +94,7 @@ def _sections(page: Page) -> list[Section]:
     mixture = paragraphs(page.said) + chart("mixture") + _table(page, "mixture", opened=True)
     found = [Section("mixture", "Mixture", mixture)]
     if page.findings:
-        text = "What the experts' losses cannot tell. Weights of these tasks rest on little."
+        text = "Where the experts' losses tell little, or tasks want what no model can give."
         found.append(Section("findings", "Findings", paragraphs([text]) + listed(page.findings)))
     if page.tables.get("evaluation"):
         body = paragraphs(page.evaluated) + chart("evaluation") + _table(page, "evaluation")
