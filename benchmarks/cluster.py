@@ -44,9 +44,9 @@ def record() -> dict[str, Any]:
     from taskpgm import experts, predictive
     from taskpgm.affinity import estimate_affinity
     from taskpgm.divergences import tiles
-    from taskpgm.pipeline import suite_base
     from taskpgm.progress import silent
     from taskpgm.suite import DEMO_PROBES, DEMO_TRAINING, embedded_suite
+    from taskpgm.suite_run import suite_base
 
     tiles.LEAST_WORK, tiles.TILE_MEMORY = 1, 1e6
     recorder = Recorder()

@@ -42,12 +42,12 @@ from taskpgm.fine_tuning import fine_tune, training_sequence
 from taskpgm.hardware import named_hardware
 from taskpgm.model_shape import read_shape
 from taskpgm.operations import OPERATIONS
-from taskpgm.pipeline import suite_base
 from taskpgm.predictive import predict_tokenised
 from taskpgm.progress import silent
 from taskpgm.run_costs import Costing
 from taskpgm.storage import atomic_directory
 from taskpgm.suite import BASE_TRAINING, DEMO_PROBES, DEMO_TRAINING, find_suite
+from taskpgm.suite_run import suite_base
 from taskpgm.tokens import TokenExample, TokenTask, probes_by_task
 from taskpgm.types import Affinity, FloatArray
 

@@ -85,8 +85,8 @@ def study(
 ) -> Record:
     """Experts, mixtures and final runs of one suite, seed and budget, as one JSON value."""
     from taskpgm.experts import tokenize_for
-    from taskpgm.pipeline import suite_base
     from taskpgm.suite import DEMO_PROBES, embedded_suite
+    from taskpgm.suite_run import suite_base
 
     folder = out / f"{suite_name}-{seed}"
     tasks = embedded_suite(suite_name, seed)

@@ -51,9 +51,10 @@ from taskpgm.harness import check_harness, harness_scores
 from taskpgm.integrity import seal
 from taskpgm.mixture import Mixture
 from taskpgm.paired import Difference, View, differences, views
-from taskpgm.pipeline import base_of, run_on, run_suite, suite_base
+from taskpgm.pipeline import base_of, run_on
 from taskpgm.progress import Progress, silent
 from taskpgm.storage import write_atomic
+from taskpgm.suite_run import run_suite, suite_base
 from taskpgm.tasks import tasks_of
 from taskpgm.tokens import TokenTask
 from taskpgm.training_run import model_folder

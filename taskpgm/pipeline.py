@@ -15,8 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from taskpgm.affinity import estimate_affinity
 from taskpgm.base import Base, locate_base
 from taskpgm.building import (
@@ -33,34 +31,32 @@ from taskpgm.choice import Choice, apply_rule
 from taskpgm.config import FeasibleSettings, MixtureSettings, ModelSettings, ProbeSettings, RunConfig, TrainingSettings
 from taskpgm.contradictions import contested_prompts
 from taskpgm.coverage import CoverageNetwork
-from taskpgm.curves import Finding, diagnose
 from taskpgm.diverged import without
 from taskpgm.energy_settings import EnergySettings
 from taskpgm.executors import LOCAL, Executor
 from taskpgm.expert_settings import FINE_TUNED, ExpertSettings
 from taskpgm.feasible import FeasibleSet
 from taskpgm.feasible_settings import Allowed, feasible_set
-from taskpgm.forecasting import forecast
 from taskpgm.inference import convex_method, solve
-from taskpgm.integrity import DamageError, folder_damage, keep_sound, read_sealed, seal, write_sums
-from taskpgm.interplay import Interplay, contested_findings
+from taskpgm.integrity import DamageError, read_sealed, seal
+from taskpgm.interplay import Interplay
 from taskpgm.inventory import all_sound
 from taskpgm.mixture import FORMAT, Mixture
 from taskpgm.movement import expert_movement
 from taskpgm.network import TaskNetwork
 from taskpgm.problems import MIXTURE_FILE
 from taskpgm.progress import Progress, silent
+from taskpgm.run_details import artefacts_of, doubts, evidence_details, forecast_details
 from taskpgm.shadow_prices import prices
-from taskpgm.storage import atomic_directory, content_hash, is_folder, versions, write_atomic
+from taskpgm.storage import content_hash, is_folder, versions, write_atomic
 from taskpgm.tasks import tasks_of
 from taskpgm.tokens import TokenTask
-from taskpgm.types import Affinity, FloatArray, InputError, LossCurves, Solution, TaskSet
+from taskpgm.types import Affinity, InputError, TaskSet
 from taskpgm.uncertainty import Spread, bootstrap
 from taskpgm.whereabouts import relative_to
 
 if TYPE_CHECKING:
-    from taskpgm.experts import Experts
-    from taskpgm.suite import Architecture
+    pass
 
 SCHEMA = 8
 _log = logging.getLogger(__name__)
@@ -110,47 +106,6 @@ def pinned(model: ModelSettings) -> tuple[str, str | None]:
     if revision is None and not is_folder(name) and not name.startswith((".", "/")):
         raise InputError(f"model {name!r} is no folder here; for a hub model pin model.revision to a commit.")
     return name, revision
-
-
-def run_demo(out: Path, seed: int = 0, progress: Progress = silent) -> tuple[Mixture, bool, TaskSet]:
-    """The whole way on the suite "easy-redundant", base model included."""
-    return run_suite("easy-redundant", out, seed, progress)
-
-
-def run_suite(
-    name: str, out: Path, seed: int = 0, progress: Progress = silent, executor: Executor = LOCAL
-) -> tuple[Mixture, bool, TaskSet]:
-    """The whole way on an embedded suite, base model included, which is trained here.
-
-    Raises:
-        InputError: there is no suite of this name.
-    """
-    from taskpgm.suite import DEMO_PROBES, DEMO_TRAINING, embedded_suite
-
-    tasks = embedded_suite(name, seed)
-    base = suite_base(name, out, seed, progress)
-    training = DEMO_TRAINING.model_copy(update={"seed": seed})
-    others = (EnergySettings(), FeasibleSettings(), MixtureSettings())
-    mixture, fresh = mix(tasks, base, out, training, DEMO_PROBES, *others, progress=progress, executor=executor)
-    return mixture, fresh, tasks
-
-
-def suite_base(
-    name: str, out: Path, seed: int = 0, progress: Progress = silent, *, architecture: Architecture = "Llama"
-) -> Base:
-    """The base model of an embedded suite: trained, or found in out/base."""
-    from taskpgm.suite import BASE_TRAINING, build_base, find_suite
-
-    suite = find_suite(name)
-    recipe = {**suite.base_recipe(seed, architecture), "versions": versions("torch", "transformers", "accelerate")}
-    directory = out / "base" / content_hash(recipe)
-    if not (directory.is_dir() and keep_sound(directory, folder_damage)):
-        total = BASE_TRAINING.steps
-        with atomic_directory(directory) as folder:
-            told = "operations under random names"
-            build_base(suite, folder, seed, lambda step: progress("base", step, total, told), architecture)
-            write_sums(folder)
-    return locate_base(directory)
 
 
 def mix(
@@ -219,12 +174,12 @@ def mix(
     details = {
         "key": key,
         **provenance,
-        **_evidence(affinity),
+        **evidence_details(affinity),
         "uncertainty": found.spread.as_dict(),
-        "findings": [asdict(each) for each in _findings(losses, learned, solution)],
+        "findings": [asdict(each) for each in doubts(losses, learned, solution)],
         "dropped_examples": {task.name: task.dropped for task in tokenised if task.dropped},
         "data": relative_to(tasks.origin, out),
-        "artefacts": _references(experts, probes),
+        "artefacts": artefacts_of(experts, probes),
     }
     if isinstance(found.network, TaskNetwork):
         details |= evidence_checks(found.network, solution, affinity, similarity_of(energy), probes.width)
@@ -236,7 +191,7 @@ def mix(
         details["no_forecast"] = NO_FORECAST if kind.have_curves else NO_CURVES.format(kind.kind)
     elif solution.point is not None:
         by_family = energy.target_weights is None and len(set(families)) > 1
-        details["forecast"] = _forecast(learned, solution) | {"by_family": by_family}
+        details["forecast"] = forecast_details(learned, solution) | {"by_family": by_family}
     if solution.point is not None and feasible != FeasibleSettings(floor=feasible.floor):
         details["constraints"] = prices(found.network, solution).as_dict()
     mixture = Mixture.from_solution(found.network, solution, unit=amounts.unit, sizes=sizes, details=details)
@@ -296,51 +251,11 @@ def _pairwise(affinity: Affinity, energy: EnergySettings, allowed: Allowed, seed
     return _Energy(chosen.network, spread, chosen)
 
 
-def _forecast(network: CoverageNetwork, solution: Solution) -> dict[str, Any]:
-    even = np.full(len(network), 1.0 / len(network))
-    return forecast(network, solution).as_dict() | {"uniform": forecast(network, even).mean}
-
-
-def _findings(losses: LossCurves | None, learned: CoverageNetwork | None, solution: Solution) -> tuple[Finding, ...]:
-    """What is doubtful of the tasks' curves, and of what they want together."""
-    found = () if losses is None else diagnose(losses)
-    if learned is None or solution.point is None:
-        return found
-    return (*found, *contested_findings(learned, solution.point))
-
-
-def _evidence(affinity: Affinity) -> dict[str, Any]:
-    """What the experts say of each other, for whoever reads the file."""
-    return {
-        "utility": affinity.utility_name,
-        "similarity": affinity.similarity_name,
-        "gain": affinity.gain.tolist(),
-        "divergence": affinity.divergence.tolist(),
-        "divergence_interval": [affinity.divergence_lower.tolist(), _finite(affinity.divergence_upper)],
-    }
-
-
-def _finite(values: FloatArray) -> list[list[float | None]]:
-    """As JSON values, None where a value is infinite."""
-    return [[float(value) if np.isfinite(value) else None for value in row] for row in values]
-
-
 def _task_digests(tasks: TaskSet) -> list[Any]:
     return [
         [task.name, *([example.digest for example in part] for part in (task.train, task.probe, task.eval))]
         for task in tasks
     ]
-
-
-def _references(experts: Experts, probes: ProbeSettings) -> dict[str, list[str]]:
-    """The artefacts in the run's folder that the mixture rests on, by kind, in an order of their own."""
-    from taskpgm.predictive import prediction_folders
-
-    folders = [*experts.directories, *experts.shared, *prediction_folders(experts, probes)]
-    if experts.base.path.parent == experts.out / "base":
-        folders.append(experts.base.path)
-    kinds = sorted({folder.parent.name for folder in folders})
-    return {kind: sorted({folder.name for folder in folders if folder.parent.name == kind}) for kind in kinds}
 
 
 def _finished(out: Path, key: str) -> Mixture | None:

@@ -21,7 +21,8 @@ from taskpgm.evaluation_report import evaluate_config
 from taskpgm.experts import tokenize_for
 from taskpgm.integrity import DamageError, folder_damage, keep_sound, read_sealed, seal, sealed_damage, write_sums
 from taskpgm.inventory import CHECKS, artefacts
-from taskpgm.pipeline import run, suite_base
+from taskpgm.pipeline import run
+from taskpgm.suite_run import suite_base
 from taskpgm.tensor_files import stored_tensors, tensors_damage, write_tensors
 from taskpgm.training_run import model_folder, train_on
 

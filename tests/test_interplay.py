@@ -273,18 +273,20 @@ def test_an_expert_that_did_not_move_is_like_no_other(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found, np.eye(2))
 
 
-def test_of_large_models_some_rows_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_large_models_some_rows_and_columns_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     base = weights(0, rows=4_000)
     shared, steps = weights(9, rows=4_000), [weights(seed, rows=4_000) for seed in (1, 2)]
     folders = [save(tmp_path / str(i), sum_of(base, sum_of(shared, step))) for i, step in enumerate(steps)]
     at = save(tmp_path / "base", base)
     whole = movement(folders, at)
-    monkeypatch.setattr("taskpgm.movement.SAMPLED", 4_000)
-    part = movement(folders, at)
     assert whole is not None
-    assert part is not None
-    assert part[0, 1] != whole[0, 1]
-    assert part[0, 1] == pytest.approx(0.5, abs=0.05)
+    for limit, count in (("SAMPLED", 4_000), ("SAMPLED_TOGETHER", 8_000)):
+        with monkeypatch.context() as patched:
+            patched.setattr(f"taskpgm.movement.{limit}", count)
+            part = movement(folders, at)
+        assert part is not None
+        assert part[0, 1] != whole[0, 1]
+        assert part[0, 1] == pytest.approx(0.5, abs=0.05)
 
 
 def test_weights_of_other_kinds_and_names(tmp_path: Path) -> None:

@@ -104,6 +104,29 @@ def test_without_its_last_file_a_run_only_solves_again(project: Path, monkeypatc
     assert target.read_bytes() == before
 
 
+def test_a_run_knows_which_tasks_contradict_each_other_and_how_experts_moved(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "tasks" / "copy.jsonl").read_text().splitlines()]
+    turned = [json.dumps({**row, "completion": row["completion"][::-1]}) for row in rows]
+    (tmp_path / "tasks" / "reverse.jsonl").write_text("\n".join(turned) + "\n")
+    mixture, _, _ = run(load_config(config), tmp_path / "run")
+    network = tp.Mixture.from_json(tmp_path / "run" / "mixture.json").network
+    assert isinstance(network, tp.CoverageNetwork)
+    known = network.interplay
+    assert known is not None
+    assert known.contested is not None
+    assert known.movement is not None
+    copy, reverse, upper = (network.names.index(name) for name in ("copy", "reverse", "upper"))
+    assert known.contested[copy, reverse] > 0.5
+    assert known.contested[upper].sum() == known.contested[:, upper].sum() == 0.0
+    assert (known.movement > 0.0).sum() > 3
+    told = tp.forecast(network, list(mixture.weights.values()))
+    assert [mixture.details["forecast"]["tasks"][name]["loss"] for name in network.names] == told.losses.tolist()
+    said = [each for each in mixture.details["findings"] if each["kind"] == "contested"]
+    assert [each["task"] for each in said] == [name for name in network.names if name != "upper"]
+    assert "of its prompts are asked by reverse too, with another answer" in said[0]["text"]
+
+
 @pytest.mark.slow
 def test_killed_at_random_moments_a_run_ends_with_the_same_bytes(project: Path) -> None:
     moments = random.Random(0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,15 +41,13 @@ and experts of its own: more than the one forecast that a user has.
 | suite | steps | seeds | single runs | a perfect forecast | other seeds | means |
 |---|---|---|---|---|---|---|"""
 
+ORDERS_TITLE = "# Forecasts of what a mixture comes to"
 ORDERS_INTRODUCTION = """\
-# Forecasts of what a mixture comes to
-
 Within each task over eight mixtures, averaged over tasks and seeds: squared correlation, and rank correlation, of
 forecast and held-out loss. Every mixture was trained in five orders of its examples on one base ({plan}).
 *Forecast*: with the mean over the orders, to which the goals of the plan, 0.7 and 0.85, belong. {kinds}
 *Single orders*: the forecast with each order by itself. *Other orders*: each order told by the mean of the other four.
-*A second mean*: what the mean of five other orders would tell of this one.
-"""
+*A second mean*: what the mean of five other orders would tell of this one."""
 KINDS = {
     "forecast_moved": (
         "with movement",
@@ -130,11 +129,9 @@ def several_orders(arguments: argparse.Namespace) -> None:
     records = [json.loads(line) for line in arguments.record.read_text().splitlines()]
     kinds = [key for key in KINDS if key in records[0]["runs"][0]]
     plan = "ORDERS_PLAN.md" if "forecast_moved" in kinds else "TOGETHER_PLAN.md"
-    print(
-        ORDERS_INTRODUCTION.format(
-            plan=plan, kinds=" ".join(f"*{KINDS[key][0].capitalize()}*: {KINDS[key][1]}" for key in kinds)
-        )
-    )
+    told_beside = " ".join(f"*{KINDS[key][0].capitalize()}*: {KINDS[key][1]}" for key in kinds)
+    introduction = ORDERS_INTRODUCTION.format(plan=plan, kinds=told_beside)
+    print(f"{ORDERS_TITLE}\n\n{textwrap.fill(introduction, 120)}\n")
     headings = ["forecast", *(KINDS[key][0] for key in kinds)]
     print(f"| suite | steps | seeds | {' | '.join(headings)} | single orders | other orders | a second mean |")
     print("|" + "---|" * (6 + len(headings)))

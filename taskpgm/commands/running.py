@@ -23,11 +23,11 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """The whole story on an embedded suite of fourteen small tasks: no network needed, about a minute."""
-    from taskpgm.pipeline import run_demo
     from taskpgm.progress import terminal_progress
     from taskpgm.report_page import write_page
     from taskpgm.run_directory import run_directory
     from taskpgm.study import STUDIED_STEPS, study_line
+    from taskpgm.suite_run import run_demo
 
     with terminal_progress(quiet=as_json) as progress, run_directory(out, "demo", progress, wait=wait) as logged:
         mixture, fresh, tasks = run_demo(out, seed, logged)
