@@ -434,7 +434,8 @@ MODEL_HALF = {
         "training_run",
         "evaluation",
         "evaluated_mixtures",
-        "evaluation_report",
+        "evaluation_run",
+        "suite_run",
     )
 }
 PGM_HALF = [

@@ -24,7 +24,7 @@ import taskpgm as tp
 from taskpgm import expert_training
 from taskpgm.config import load_config
 from taskpgm.divergences import tiles
-from taskpgm.evaluation_report import evaluate_config
+from taskpgm.evaluation_run import evaluate_config
 from taskpgm.executors import Item, Source, cluster
 from taskpgm.executors.cluster import RayExecutor, ray_cluster
 from taskpgm.executors.executor import nothing

@@ -25,7 +25,7 @@ from taskpgm.baselines import Evidence
 from taskpgm.config import EvaluationSettings, HarnessSettings, MeasureSettings, load_config
 from taskpgm.evaluated_mixtures import mixtures_of
 from taskpgm.evaluation import Evaluation, Run, evaluate
-from taskpgm.evaluation_report import evaluate_config
+from taskpgm.evaluation_run import evaluate_config
 from taskpgm.experts import tokenize_for
 from taskpgm.harness import _task_manager, check_harness, harness_scores
 from taskpgm.integrity import read_sealed
@@ -334,7 +334,7 @@ def test_shares_follow_the_sizes(bench: Any) -> None:
 def test_rules_that_need_no_experts_train_none(
     call: Any, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("taskpgm.evaluation_report.train_tokenised", lambda *a: pytest.fail("trained experts"))
+    monkeypatch.setattr("taskpgm.evaluation_run.train_tokenised", lambda *a: pytest.fail("trained experts"))
     os.symlink(project / "model", tmp_path / "model")
     config = write_config(tmp_path, evaluation={**EVALUATION, "steps": [4], "mixtures": ["uniform", "unimax", "sqrt"]})
     code, printed, error = call("evaluate", config, "--seeds", "1", "--out", tmp_path / "out", "--json")

@@ -274,7 +274,7 @@ def test_a_mixture_by_curves_is_not_evaluated_with_them(
 
 
 def test_an_evaluation_of_our_mixture_counts_no_trained_examples(tmp_path: Path) -> None:
-    from taskpgm.evaluation_report import evaluate_config
+    from taskpgm.evaluation_run import evaluate_config
 
     path = project(tmp_path, evaluation={"steps": 2, "mixtures": ["uniform", "ours"], "eval_per_task": 2})
     report = evaluate_config(load_config(path), tmp_path / "out", seeds=2).as_dict()

@@ -17,7 +17,7 @@ from tiny import save_model, write_config, write_tasks
 
 import taskpgm as tp
 from taskpgm.config import MeasureSettings, load_config
-from taskpgm.evaluation_report import evaluate_config
+from taskpgm.evaluation_run import evaluate_config
 from taskpgm.experts import tokenize_for
 from taskpgm.integrity import DamageError, folder_damage, keep_sound, read_sealed, seal, sealed_damage, write_sums
 from taskpgm.inventory import CHECKS, artefacts

@@ -17,7 +17,7 @@ from tiny import write_config
 
 import taskpgm as tp
 from taskpgm.config import load_config
-from taskpgm.evaluation_report import evaluate_config
+from taskpgm.evaluation_run import evaluate_config
 from taskpgm.integrity import seal, sealed_damage
 from taskpgm.pipeline import run
 from taskpgm.run_cleaning import clean, seconds

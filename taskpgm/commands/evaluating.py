@@ -35,7 +35,7 @@ def evaluate(
     Goes on where it stopped. Exit 1 if a training run failed.
     """
     from taskpgm.config import EvaluationSettings, load_config
-    from taskpgm.evaluation_report import evaluate_config, evaluate_suite
+    from taskpgm.evaluation_run import evaluate_config, evaluate_suite
     from taskpgm.problems import MIXTURE_FILE
     from taskpgm.progress import terminal_progress
     from taskpgm.report_page import write_page
