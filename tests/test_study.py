@@ -123,6 +123,21 @@ def test_forecasts_of_the_mean_over_several_orders_are_what_the_record_says(stud
     assert all(rank >= 0.96 for _, rank in again)
 
 
+def test_forecasts_that_know_what_tasks_do_to_each_other_are_what_the_record_says(
+    study_prints: Callable[..., str],
+) -> None:
+    printed = study_prints("orders", RESULTS / "together.jsonl")
+    assert printed == (RESULTS / "TOGETHER.md").read_text()
+    told, energy = pairs_of(printed, 10, 4), pairs_of(printed, 10, 6)
+    assert len(told) == 6
+    assert min(square for square, _ in told) >= 0.84  # what README and FINDINGS say
+    assert [rank for _, rank in told] == [0.88, 0.88, 0.89, 0.91, 0.86, 0.84]
+    assert sum(rank for _, rank in told) / 6 >= 0.85
+    assert all(better >= worse for (_, better), (_, worse) in zip(told, energy, strict=True))
+    [means] = [line.split("|") for line in printed.splitlines() if line.startswith("| mean")]
+    assert [cell.split(",")[1].strip() for cell in means[4:7]] == ["0.878", "0.869", "0.856"]
+
+
 def pairs_of(printed: str, bars: int, column: int) -> list[tuple[float, ...]]:
     """A column's pairs of figures, of the rows with so many bars that are about a suite."""
     rows = [line.split("|") for line in printed.splitlines() if line.count("|") == bars]
