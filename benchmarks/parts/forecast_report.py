@@ -6,13 +6,14 @@ import argparse
 import json
 import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from taskpgm.agreement import FEWEST, agreement, between_runs, correlations, of_means
+from taskpgm.agreement import FEWEST, Agreement, agreement, between_runs, correlations, of_means
 from taskpgm.families import family_weights
 
 Array = NDArray[np.float64]
@@ -47,7 +48,8 @@ Within each task over eight mixtures, averaged over tasks and seeds: squared cor
 forecast and held-out loss. Every mixture was trained in five orders of its examples on one base ({plan}).
 *Forecast*: with the mean over the orders, to which the goals of the plan, 0.7 and 0.85, belong. {kinds}
 *Single orders*: the forecast with each order by itself. *Other orders*: each order told by the mean of the other four.
-*A second mean*: what the mean of five other orders would tell of this one."""
+*A second mean*: what the mean of five other orders would tell of this one. *Inside*: single orders' losses in the 95 %
+intervals of the forecast."""
 KINDS = {
     "forecast_moved": (
         "with movement",
@@ -133,34 +135,53 @@ def several_orders(arguments: argparse.Namespace) -> None:
     introduction = ORDERS_INTRODUCTION.format(plan=plan, kinds=told_beside)
     print(f"{ORDERS_TITLE}\n\n{textwrap.fill(introduction, 120)}\n")
     headings = ["forecast", *(KINDS[key][0] for key in kinds)]
-    print(f"| suite | steps | seeds | {' | '.join(headings)} | single orders | other orders | a second mean |")
-    print("|" + "---|" * (6 + len(headings)))
-    tasks, reached = [], []
+    print(f"| suite | steps | seeds | {' | '.join(headings)} | single orders | other orders | a second mean | inside |")
+    print("|" + "---|" * (7 + len(headings)))
+    tasks, told = [], []
     for suite, steps in sorted({(record["suite"], run["steps"]) for record in records for run in record["runs"]}):
         own = [record for record in records if record["suite"] == suite]
-        names, runs = own[0]["names"], _losses(own, steps, "orders")
-        told = [_losses(own, steps, key) for key in ("forecast", *kinds)]
-        found = [[agreement(*pair, names) for pair in zip(said, runs, strict=True)] for said in told]
-        singly, others = [], []
-        for said, by in zip(told[0], runs, strict=True):
-            for k in range(len(next(iter(by.values())))):
-                alone = {name: losses[k : k + 1] for name, losses in by.items()}
-                rest = {name: np.delete(losses, k, axis=0).mean(axis=0) for name, losses in by.items()}
-                singly.append(agreement(said, alone, names))
-                others.append(agreement(rest, alone, names))
-        again = _second_mean(runs)
-        columns = [*map(_averages, (*found, singly, others)), (np.mean(again[0] ** 2), np.mean(again[1]))]
-        reached.append(columns[: len(found)])
-        print(f"| {suite} | {steps} | {len(own)} | {' | '.join(_pair(*column) for column in columns)} |")
-        ranks = [np.nanmean([one.rank_correlation for one in each], axis=0) for each in found]
+        cell = _several_orders(own, steps, ("forecast", *kinds))
+        told.append([_averages(each) for each in cell.told])
+        others = [_averages(cell.singly), _averages(cell.others), (np.mean(cell.again[0] ** 2), np.mean(cell.again[1]))]
+        columns = " | ".join(_pair(*column) for column in (*told[-1], *others))
+        print(f"| {suite} | {steps} | {len(own)} | {columns} | {cell.inside:.0%} |")
+        ranks = [np.nanmean([one.rank_correlation for one in each], axis=0) for each in cell.told]
         tasks += [
-            f"| {suite} | {steps} | {name} | {' | '.join(f'{rank[i]:.2f}' for rank in (*ranks, again[1]))} |"
-            for i, name in enumerate(names)
+            f"| {suite} | {steps} | {name} | {' | '.join(f'{rank[i]:.2f}' for rank in (*ranks, cell.again[1]))} |"
+            for i, name in enumerate(own[0]["names"])
             if ranks[0][i] < WEAK
         ]
-    means = " | ".join(f"{square:.3f}, {rank:.3f}" for square, rank in np.mean(reached, axis=0))
-    print(f"| mean | | | {means} | | | |")
+    means = " | ".join(f"{square:.3f}, {rank:.3f}" for square, rank in np.mean(told, axis=0))
+    print(f"| mean | | | {means} | | | | |")
     _print_weak("with the mean of the orders", f"{' | '.join(headings)} | a second mean", tasks)
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """Agreements in one suite and budget: told by each kind of forecast with the mean of the orders, by seed; singly
+    with each order, and of each order with the others; again: (2, n) of a second mean. inside: the share of single
+    orders' losses in the forecast's interval."""
+
+    told: list[list[Agreement]]
+    singly: list[Agreement]
+    others: list[Agreement]
+    again: Array
+    inside: float
+
+
+def _several_orders(records: Sequence[Record], steps: int, keys: Sequence[str]) -> _Cell:
+    names, runs, intervals = records[0]["names"], *(_losses(records, steps, key) for key in ("orders", "interval"))
+    told = [_losses(records, steps, key) for key in keys]
+    singly, others, inside = [], [], []
+    for said, by, ends in zip(told[0], runs, intervals, strict=True):
+        for k in range(len(next(iter(by.values())))):
+            alone = {name: losses[k : k + 1] for name, losses in by.items()}
+            rest = {name: np.delete(losses, k, axis=0).mean(axis=0) for name, losses in by.items()}
+            singly.append(agreement(said, alone, names))
+            others.append(agreement(rest, alone, names))
+        inside += [(ends[name][:, 0] <= losses) & (losses <= ends[name][:, 1]) for name, losses in by.items()]
+    found = [[agreement(*pair, names) for pair in zip(said, runs, strict=True)] for said in told]
+    return _Cell(found, singly, others, _second_mean(runs), float(np.mean(inside)))
 
 
 def _print_weak(told: str, columns: str, rows: Sequence[str]) -> None:
@@ -197,14 +218,16 @@ def _second_mean(runs: Sequence[dict[str, Array]]) -> Array:
     return of_means(np.mean([between for between, _ in found], axis=0), found[0][1])
 
 
-def _of_single_runs(told: Sequence[dict[str, Array]], came: Sequence[dict[str, Array]], names: list[str]) -> list[Any]:
+def _of_single_runs(
+    told: Sequence[dict[str, Array]], came: Sequence[dict[str, Array]], names: list[str]
+) -> list[Agreement]:
     return [
         agreement(said, {name: losses[None] for name, losses in found.items()}, names)
         for said, found in zip(told, came, strict=True)
     ]
 
 
-def _averages(found: Sequence[Any]) -> tuple[float, float]:
+def _averages(found: Sequence[Agreement]) -> tuple[float, float]:
     return (
         float(np.mean([one.mean_r_squared for one in found])),
         float(np.mean([one.mean_rank_correlation for one in found])),
