@@ -11,10 +11,12 @@
     python benchmarks/mixtures.py run --out runs/study --seeds 200-214 --mixtures moved
     python benchmarks/mixtures.py run --out runs/orders --seeds 600-607 --mixtures forecast --orders 5
     python benchmarks/mixtures.py run --out runs/together --seeds 700-707 --mixtures forecast --orders 5
+    python benchmarks/mixtures.py run --out runs/together --seeds 700-714 --mixtures told
     python benchmarks/mixtures.py collect --out runs/study --mixtures confirmation --to confirmation.jsonl
     python benchmarks/mixtures.py confirmation benchmarks/results/mixtures/confirmation.jsonl
     python benchmarks/mixtures.py report benchmarks/results/mixtures/confirmation.jsonl
     python benchmarks/mixtures.py report benchmarks/results/mixtures/moved.jsonl --reference coverage-families
+    python benchmarks/mixtures.py report benchmarks/results/mixtures/told.jsonl --reference coverage-families
     python benchmarks/mixtures.py forecasts benchmarks/results/mixtures/confirmation.jsonl --repeats study.jsonl
     python benchmarks/mixtures.py orders benchmarks/results/mixtures/orders.jsonl
     python benchmarks/mixtures.py summary benchmarks/results/mixtures/confirmation.jsonl --to taskpgm/study.json
@@ -44,7 +46,18 @@ from numpy.typing import NDArray
 from parts.forecast_report import forecasts, several_orders
 from parts.inside_report import inside
 from parts.inside_runs import EVERY_INSIDE, INSIDE, inside_run
-from parts.studied_mixtures import ABLATED, AGAIN, CONFIRMATION, EVERY, MORE_BASELINES, MOVED, STANDARD, Bench, mixtures
+from parts.studied_mixtures import (
+    ABLATED,
+    AGAIN,
+    CONFIRMATION,
+    EVERY,
+    MORE_BASELINES,
+    MOVED,
+    STANDARD,
+    TOLD,
+    Bench,
+    mixtures,
+)
 from parts.studied_models import MODELS, Studied
 from parts.study_report import confirmation, gains, print_gains, print_table, report, summary
 
@@ -73,6 +86,7 @@ SETS = {
     ),
     "forecast": tuple(name for name in CONFIRMATION if not name.startswith("coverage")),
     "moved": ("uniform", "coverage-families", *MOVED),
+    "told": ("uniform", "coverage-families", TOLD),
     "all": EVERY,
 }
 NULL_SEED = 10_000  # added to a seed: another order of examples, for uniform against itself

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from parts.inside_runs import EVERY_INSIDE
+from parts.least_forecast import least_forecast
 
 import taskpgm as tp
 from taskpgm.affinity import estimate_affinity
@@ -69,6 +70,8 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "coverage-families-other-experts": {"other": True},
 }
 MOVED = {"coverage-families-moved": {"moved": True}}
+TOLD = "forecast-families"
+"""Of least forecast, not of least energy."""
 PROBES = {f"pairwise-careful-probes-{count}": count for count in (4, 8, 16)}
 CONFIRMATION = (
     "uniform",
@@ -85,7 +88,7 @@ FREE = ("uniform", "proportional", "temperature-2")
 """What needs no evidence but the sizes of the data."""
 STANDARD = (*BASELINES, *COVERAGE, AGAIN)
 ABLATED = (*ABLATIONS, *PROBES)
-EVERY = (*BASELINES, *MORE_BASELINES, *COVERAGE, *ABLATED, *MOVED, *EVERY_INSIDE, AGAIN)
+EVERY = (*BASELINES, *MORE_BASELINES, *COVERAGE, *ABLATED, *MOVED, TOLD, *EVERY_INSIDE, AGAIN)
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,6 +170,9 @@ def shares_of(name: str, bench: Bench, evidence: Evidence) -> Array:
         return np.asarray(rules[name].mixture(evidence), dtype=np.float64)
     if name in PROBES:
         return np.asarray(rules["pairwise-careful"].mixture(bench.fewer_probes(evidence, PROBES[name])))
+    if name == TOLD:
+        starts = [coverage_mixture(bench, evidence), np.full(len(evidence), 1.0 / len(evidence))]
+        return least_forecast(coverage_network(bench, evidence), starts)
     return coverage_mixture(bench, evidence, **(COVERAGE | ABLATIONS | MOVED)[name])
 
 
