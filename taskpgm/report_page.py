@@ -117,7 +117,8 @@ def _sections(page: Page) -> list[Section]:
 
 _CURVES = (
     "Every task's loss while a run on this mixture goes on, by the experts' learning curves, transfer, and what tasks"
-    " do to each other in one run. The spread is where a measured loss is expected to lie with 95 %, up to twice the budget."
+    " do to each other in one run. The spread is where a measured loss is expected to lie with 95 %, up to twice the"
+    " budget."
 )
 _PATH = (
     "Every mixture from diversity alone, on the left, to utility alone, on the right. The dashed line is the"

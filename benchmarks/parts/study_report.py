@@ -26,6 +26,8 @@ def report(arguments: argparse.Namespace) -> None:
     print("95 % intervals: for each comparison alone, and for all of this page together (Bonferroni).\n")
     for suite, steps in cells:
         print_cell([record for record in records if record["suite"] == suite], suite, steps, len(cells), reference)
+    if arguments.over_cells:
+        print_over_cells(records, cells, reference)
     if can_compare(records):
         print_forecasts(records, cells)
 
@@ -227,6 +229,30 @@ def print_cell(records: Sequence[Record], suite: str, steps: int, cells: int, re
             f"| {row.mixture} | {row.mean:+.4f} | {by_itself} | {interval(row.corrected)} | {gained:+.1%} |"
             f" {worst:+.3f} ({where}) |"
         )
+    print()
+
+
+def print_over_cells(records: Sequence[Record], cells: Sequence[tuple[str, int]], reference: str) -> None:
+    """Each mixture's difference averaged over suites and budgets, by seed.
+
+    Raises:
+        ValueError: a suite without some of the seeds.
+    """
+    from taskpgm.paired import t_interval, views
+
+    changes: dict[str, list[Array]] = {}
+    for suite, steps in cells:
+        own = sorted((record for record in records if record["suite"] == suite), key=lambda record: record["seed"])
+        weights = views(own[0]["names"], own[0]["families"])[0].weights
+        losses = by_mixture(own, steps, "losses")
+        for name in losses.keys() - {reference}:
+            changes.setdefault(name, []).append((losses[name] - losses[reference]) @ weights)
+    print(f"## Mean over the {len(cells)} tables, by seed\n")
+    print("| mixture | difference | 95 % |")
+    print("|---|---|---|")
+    for name, by_cell in sorted(changes.items()):
+        by_seed = np.mean(by_cell, axis=0)
+        print(f"| {name} | {by_seed.mean():+.4f} | {interval(t_interval(by_seed))} |")
     print()
 
 
