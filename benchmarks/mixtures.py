@@ -16,7 +16,7 @@
     python benchmarks/mixtures.py confirmation benchmarks/results/mixtures/confirmation.jsonl
     python benchmarks/mixtures.py report benchmarks/results/mixtures/confirmation.jsonl
     python benchmarks/mixtures.py report benchmarks/results/mixtures/moved.jsonl --reference coverage-families
-    python benchmarks/mixtures.py report benchmarks/results/mixtures/told.jsonl --reference coverage-families --over-cells
+    python benchmarks/mixtures.py report benchmarks/results/mixtures/told.jsonl --reference coverage-families --mean
     python benchmarks/mixtures.py forecasts benchmarks/results/mixtures/confirmation.jsonl --repeats study.jsonl
     python benchmarks/mixtures.py orders benchmarks/results/mixtures/orders.jsonl
     python benchmarks/mixtures.py summary benchmarks/results/mixtures/confirmation.jsonl --to taskpgm/study.json
@@ -274,7 +274,7 @@ def main() -> None:
     reporter = commands.add_parser("report", help="tables from the record")
     reporter.add_argument("record", type=Path)
     reporter.add_argument("--reference", default="uniform", help="the mixture that the others are compared with")
-    reporter.add_argument("--over-cells", action="store_true", help="also the means over all suites and budgets")
+    reporter.add_argument("--mean", action="store_true", help="also the means over all suites and budgets")
     reporter.set_defaults(command=report)
     confirmer = commands.add_parser("confirmation", help="the comparisons that CONFIRMATION.md names")
     confirmer.add_argument("record", type=Path)

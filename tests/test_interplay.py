@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scripts import benchmark
 from strategies import SEEDS, coverages, random_coverage
 
 import taskpgm as tp
@@ -303,3 +304,24 @@ def test_weights_of_other_kinds_and_names(tmp_path: Path) -> None:
     others = {name.replace("self_attn", "mixer"): value for name, value in sum_of(base, step).items()}
     assert movement([save(tmp_path / "m", others)] * 2, save(tmp_path / "mb", unnamed)) is not None
     assert movement([folder], save(tmp_path / "stranger", {"other.weight": np.ones((2, 2), np.float32)})) is None
+
+
+# ------------------------------------------------------------------------------------------------ the least forecast
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_least_forecast_is_below_every_start_and_within_the_bounds(seed: int) -> None:
+    network = random_coverage(5, seed).changed(interplay=random_interplay(5, seed), lower=0.02, upper=1.0)
+    rng = np.random.default_rng(seed)
+    starts = [0.02 + 0.9 * rng.dirichlet(np.ones(5)) for _ in range(3)]
+
+    def value(p: FloatArray) -> float:
+        return tp.forecast(network, p).mean + network.tau * float(p @ np.log(p / network.prior))
+
+    found = benchmark("parts/least_forecast").least_forecast(network, starts)
+    assert found.sum() == pytest.approx(1.0)
+    assert found.min() >= 0.02
+    least = value(found)
+    assert all(least <= value(p) + 1e-9 for p in starts)
+    towards = [0.999 * found + 0.001 * (0.02 + 0.9 * corner) for corner in np.eye(5)]
+    assert all(least <= value(p) + 1e-6 for p in towards)

@@ -26,7 +26,7 @@ def report(arguments: argparse.Namespace) -> None:
     print("95 % intervals: for each comparison alone, and for all of this page together (Bonferroni).\n")
     for suite, steps in cells:
         print_cell([record for record in records if record["suite"] == suite], suite, steps, len(cells), reference)
-    if arguments.over_cells:
+    if arguments.mean:
         print_over_cells(records, cells, reference)
     if can_compare(records):
         print_forecasts(records, cells)
