@@ -138,6 +138,18 @@ def test_forecasts_that_know_what_tasks_do_to_each_other_are_what_the_record_say
     assert [cell.split(",")[1].strip() for cell in means[4:7]] == ["0.878", "0.869", "0.856"]
 
 
+def test_mixtures_of_least_forecast_are_a_little_better_on_average(study_prints: Callable[..., str]) -> None:
+    printed = study_prints("report", RESULTS / "told.jsonl", "--reference", "coverage-families", "--mean")
+    assert printed == (RESULTS / "TOLD.md").read_text()
+    *cells, mean = [line.split("|") for line in printed.splitlines() if line.startswith("| forecast-families")]
+    assert len(cells) == 6
+    assert max(float(cell[2]) for cell in cells) <= 0.003  # what FINDINGS says
+    assert sum(cell[4].split()[2].startswith("-") for cell in cells) == 1
+    assert mean[2].strip() == "-0.0084"
+    assert mean[3].split() == ["-0.0119", "to", "-0.0049"]
+    assert "| uniform | +0.0996 | +0.0873 to +0.1120 |" in printed
+
+
 def pairs_of(printed: str, bars: int, column: int) -> list[tuple[float, ...]]:
     """A column's pairs of figures, of the rows with so many bars that are about a suite."""
     rows = [line.split("|") for line in printed.splitlines() if line.count("|") == bars]
