@@ -24,6 +24,7 @@ from taskpgm.html_page import as_bytes
 from taskpgm.inference import convex_method, solve
 from taskpgm.inference.allocation import Allocation
 from taskpgm.integrity import folder_damage, seal
+from taskpgm.interplay import Interplay
 from taskpgm.learning_curves import LearningCurves
 from taskpgm.mixture import Mixture
 from taskpgm.mixture_ledger import Ledger
@@ -75,7 +76,8 @@ def _plain() -> TaskNetwork:
 
 def _coverage() -> CoverageNetwork:
     curves = LearningCurves(NAMES, 0.5, [[0.1, 0.2]] * 3, [[2.0, 1.0]] * 3, [[50.0, 20.0]] * 3, [[1.0, 0.5]] * 3)
-    return CoverageNetwork(curves, np.eye(3) + 0.1, 600.0, forgetting=[0.0, 0.5, 0.1])
+    known = Interplay(np.full(3, 4.0), contested=0.5 * (1.0 - np.eye(3)), movement=0.5 + 0.5 * np.eye(3))
+    return CoverageNetwork(curves, np.eye(3) + 0.1, 600.0, forgetting=[0.0, 0.5, 0.1], interplay=known)
 
 
 def _envelope() -> CoverageNetwork:
