@@ -327,8 +327,9 @@ def test_shares_follow_the_sizes(bench: Any) -> None:
     assert sum(found["sqrt"].values()) == pytest.approx(1.0)
     with pytest.raises(tp.InputError, match="mixture 'ours': none was computed"):
         mixtures_of(("ours",), evidence)
-    with pytest.raises(tp.InputError, match="coverage: needs curves"):
-        mixtures_of(("coverage",), evidence)
+    for name in ("coverage", "least-forecast"):
+        with pytest.raises(tp.InputError, match="coverage: needs curves"):
+            mixtures_of((name,), evidence)
 
 
 def test_rules_that_need_no_experts_train_none(
@@ -349,7 +350,7 @@ def test_published_rules_and_coverage_are_evaluated_with_what_they_cost(
     call: Any, project: Path, tmp_path: Path
 ) -> None:
     os.symlink(project / "model", tmp_path / "model")
-    wanted = ["uniform", "coverage", "mixmin", "ado"]
+    wanted = ["uniform", "coverage", "least-forecast", "mixmin", "ado"]
     config = write_config(tmp_path, evaluation={**EVALUATION, "steps": [10, 12], "mixtures": wanted})
     code, printed, error = call("evaluate", config, "--seeds", "1", "--out", tmp_path / "out", "--json")
     assert code == 0, error
@@ -359,13 +360,14 @@ def test_published_rules_and_coverage_are_evaluated_with_what_they_cost(
     for each in report["mixtures_at_budget"]:
         assert list(each["mixtures"]) == wanted[1:]
         assert all(sum(shares.values()) == pytest.approx(1.0) for shares in each["mixtures"].values())
+        assert each["mixtures"]["least-forecast"] != each["mixtures"]["coverage"]
     assert report["evidence_examples"] == 3 * 6 * 4
     assert {(each["mixture"], each["examples"]) for each in report["short_runs"]} == {("ado", 4 * 3)}
     assert [each["steps"] for each in report["forecasts"]] == [10, 12]
-    assert all(len(each["mixtures"]) == 4 for each in report["forecasts"])
+    assert all(len(each["mixtures"]) == 5 for each in report["forecasts"])
     code, printed, _ = call("evaluate", config, "--seeds", "1", "--out", tmp_path / "out")
     assert "ado needed short runs as well" in printed
-    assert "Forecasts for 10 steps, over 4 mixtures" in printed
+    assert "Forecasts for 10 steps, over 5 mixtures" in printed
     assert "in other orders" not in printed
     code, printed, _ = call("evaluate", config, "--seeds", "2", "--out", tmp_path / "out")
     assert re.search(r"other orders would tell these\s+losses with [01]\.\d\d and [01]\.\d\d\.", printed)
@@ -377,7 +379,7 @@ def test_published_rules_and_coverage_are_evaluated_with_what_they_cost(
         (
             (),
             {"mixtures": ["uniform", "best"]},
-            "'best' is not known; the mixtures are ours, coverage, uniform, proportional",
+            "'best' is not known; the mixtures are ours, coverage, least-forecast, uniform, proportional",
         ),
         ((), {"target_weights": {"nobody": 1.0}}, "target weights: 'nobody' is not a task"),
         ((), {"steps": [4, 4]}, "evaluation.steps: expected each only once"),

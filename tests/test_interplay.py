@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scripts import benchmark
 from strategies import SEEDS, coverages, random_coverage
 
 import taskpgm as tp
 from taskpgm.contradictions import contested_prompts
 from taskpgm.coverage import CoverageNetwork
 from taskpgm.interplay import CROWDING, LEARNED, MOST_CROWDED, Interplay
+from taskpgm.least_forecast import least_forecast
 from taskpgm.movement import movement
 from taskpgm.network_files import network_as_dict, network_from_dict
 from taskpgm.types import Example, FloatArray, InputError, LossCurves, Task
@@ -318,10 +318,16 @@ def test_the_least_forecast_is_below_every_start_and_within_the_bounds(seed: int
     def value(p: FloatArray) -> float:
         return tp.forecast(network, p).mean + network.tau * float(p @ np.log(p / network.prior))
 
-    found = benchmark("parts/least_forecast").least_forecast(network, starts)
+    found = least_forecast(network, starts)
     assert found.sum() == pytest.approx(1.0)
     assert found.min() >= 0.02
     least = value(found)
     assert all(least <= value(p) + 1e-9 for p in starts)
     towards = [0.999 * found + 0.001 * (0.02 + 0.9 * corner) for corner in np.eye(5)]
     assert all(least <= value(p) + 1e-6 for p in towards)
+
+
+def test_a_least_forecast_within_bounds_that_it_does_not_keep_is_refused() -> None:
+    network = random_coverage(3, 1).changed(lower=0.0, upper=0.6)
+    with pytest.raises(InputError, match="upper bounds and constraints are not kept"):
+        least_forecast(network, [np.full(3, 1 / 3)])

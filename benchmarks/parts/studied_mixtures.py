@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from parts.inside_runs import EVERY_INSIDE
-from parts.least_forecast import least_forecast
 
 import taskpgm as tp
 from taskpgm.affinity import estimate_affinity
@@ -22,6 +21,7 @@ from taskpgm.contradictions import contested_prompts
 from taskpgm.evidence_runs import PILOT_SHARE, gather_evidence
 from taskpgm.experts import Experts, train_tokenised
 from taskpgm.families import family_weights
+from taskpgm.least_forecast import least_forecast
 from taskpgm.movement import expert_movement
 from taskpgm.predictive import predict_tokenised
 from taskpgm.progress import silent
