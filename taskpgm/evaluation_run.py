@@ -27,7 +27,6 @@ from taskpgm.config import (
     RunConfig,
     TrainingSettings,
 )
-from taskpgm.contradictions import contested_prompts
 from taskpgm.diverged import said
 from taskpgm.evaluated_mixtures import (
     OURS,
@@ -50,6 +49,7 @@ from taskpgm.forecasting import forecast
 from taskpgm.harness import check_harness, harness_scores
 from taskpgm.integrity import seal
 from taskpgm.mixture import Mixture
+from taskpgm.movement import interplay_of
 from taskpgm.paired import Difference, View, differences, views
 from taskpgm.pipeline import base_of, run_on
 from taskpgm.progress import Progress, silent
@@ -189,6 +189,7 @@ def _evidence(
     )
     if experts.diverged:
         raise InputError(f"{said(experts.diverged)} To compare mixtures of the others, take it out of the tasks.")
+    known = interplay_of(experts, bench.tasks, experts.curves()) if experts.have_curves else None
     return {
         steps: gather_evidence(
             experts,
@@ -198,7 +199,7 @@ def _evidence(
             out=bench.out,
             needs=parts,
             target_weights=weights,
-            contested=contested_prompts(bench.tasks),
+            interplay=known,
             progress=progress,
             executor=executor,
         )

@@ -21,7 +21,6 @@ from taskpgm.executors import LOCAL, Executor
 from taskpgm.executors.executor import nothing
 from taskpgm.experts import Experts
 from taskpgm.interplay import Interplay
-from taskpgm.movement import expert_movement
 from taskpgm.predictive import predict_tokenised
 from taskpgm.progress import Progress, silent
 from taskpgm.tokens import TokenTask
@@ -44,7 +43,7 @@ def gather_evidence(
     pilot_steps: int | None = None,
     proxy_steps: int | None = None,
     target_weights: ArrayLike | None = None,
-    contested: FloatArray | None = None,
+    interplay: Interplay | None = None,
     progress: Progress = silent,
     executor: Executor = LOCAL,
 ) -> Evidence:
@@ -57,7 +56,7 @@ def gather_evidence(
         needs: "pilot" and "proxies" are run only where they are in here.
         pilot_steps, proxy_steps: lengths of the short runs; 30 % of the final run where not given.
         target_weights: (n,) what the user cares about.
-        contested: (n, n) what the tasks contradict each other in (`taskpgm.contradictions`).
+        interplay: what is known of the tasks in one run, for forecasts; nothing where not given.
         progress: receives (stage, done, total, text).
         executor: where models run.
     """
@@ -70,7 +69,6 @@ def gather_evidence(
             experts, tasks, training, proxy_steps or _short(PROXY_SHARE, training), measure, out, executor
         )
     predictions = predict_tokenised(experts, tasks, probes, progress, executor)
-    curves = experts.curves() if experts.have_curves else None
     return Evidence(
         experts.names,
         [len(task.train) for task in tasks],
@@ -78,10 +76,10 @@ def gather_evidence(
         target_weights=target_weights,
         predictions=predictions,
         affinity=estimate_affinity(predictions, progress=progress, executor=executor),
-        curves=curves,
+        curves=experts.curves() if experts.have_curves else None,
         proxies=proxies,
         pilot=pilot,
-        interplay=None if curves is None else Interplay.of(curves, contested, expert_movement(experts)),
+        interplay=interplay,
     )
 
 

@@ -89,8 +89,7 @@ class Interplay:
 
     def exposures(self, network: CoverageNetwork, p: FloatArray) -> FloatArray:
         """(n,) how many examples' worth of each task a run on p gives it."""
-        even = network.lengths / network.lengths.sum()
-        moved = self._moved(network, p)
+        even, moved = _even(network), self._moved(network, p)
         crowded = self._loss_of_batches(network, p, moved)
         calm = self._loss_of_batches(network, even, network.exposures(even))
         return np.asarray(moved * np.clip((calm / crowded) ** CROWDING, 1.0 / MOST_CROWDED, MOST_CROWDED))
@@ -114,7 +113,7 @@ class Interplay:
         told = network.exposures(p)
         if self.movement is None:
             return told
-        even = network.lengths / network.lengths.sum()
+        even = _even(network)
         own, own_even = (each / network.lengths @ self.movement for each in (p, even))
         return np.asarray(np.sqrt(told * network.exposures(even) * own / own_even))
 
@@ -140,6 +139,11 @@ def contested_findings(network: CoverageNetwork, p: FloatArray) -> tuple[Finding
             )
             found.append(Finding(network.names[j], "contested", text))
     return tuple(found)
+
+
+def _even(network: CoverageNetwork) -> FloatArray:
+    """(n,) q, the mixture with equally many examples of every task."""
+    return np.asarray(network.lengths / network.lengths.sum())
 
 
 def _examples(network: CoverageNetwork, p: FloatArray) -> FloatArray:

@@ -15,6 +15,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from taskpgm.coverage import CoverageNetwork
+from taskpgm.energy import relative_entropy
 from taskpgm.forecasting import forecast
 from taskpgm.types import FloatArray, InputError
 
@@ -43,7 +44,7 @@ def least_forecast(network: CoverageNetwork, starts: Sequence[FloatArray]) -> Fl
 
     def value(logits: FloatArray) -> float:
         p = mixture(logits)
-        return forecast(network, p).mean + network.tau * float(p @ np.log(p / network.prior))
+        return forecast(network, p).mean + network.tau * float(relative_entropy(p, network.prior).sum())
 
     found = [
         minimize(

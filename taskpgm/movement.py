@@ -13,13 +13,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from taskpgm.types import FloatArray, readonly
+from taskpgm.contradictions import contested_prompts
+from taskpgm.interplay import Interplay
+from taskpgm.types import FloatArray, LossCurves, Task, readonly
 
 if TYPE_CHECKING:
     from taskpgm.experts import Experts
@@ -30,6 +32,11 @@ ATTENTION = re.compile(r"(\b|_)att(n|ention)\b")
 SAMPLED, SAMPLED_TOGETHER = 2**19, 2**25
 DIGITS = 6
 """So that the order in which a machine adds up is not seen in files."""
+
+
+def interplay_of(experts: Experts, tasks: Iterable[Task], losses: LossCurves) -> Interplay:
+    """All that experts, their learning curves, and the tasks' texts tell of the tasks in one run."""
+    return Interplay.of(losses, contested_prompts(tasks), expert_movement(experts))
 
 
 def expert_movement(experts: Experts) -> FloatArray | None:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from taskpgm.affinity import estimate_affinity
 from taskpgm.base import Base, locate_base
@@ -29,7 +29,6 @@ from taskpgm.building import (
 )
 from taskpgm.choice import Choice, apply_rule
 from taskpgm.config import FeasibleSettings, MixtureSettings, ModelSettings, ProbeSettings, RunConfig, TrainingSettings
-from taskpgm.contradictions import contested_prompts
 from taskpgm.coverage import CoverageNetwork
 from taskpgm.diverged import without
 from taskpgm.energy_settings import EnergySettings
@@ -39,10 +38,9 @@ from taskpgm.feasible import FeasibleSet
 from taskpgm.feasible_settings import Allowed, feasible_set
 from taskpgm.inference import convex_method, solve
 from taskpgm.integrity import DamageError, read_sealed, seal
-from taskpgm.interplay import Interplay
 from taskpgm.inventory import all_sound
 from taskpgm.mixture import FORMAT, Mixture
-from taskpgm.movement import expert_movement
+from taskpgm.movement import interplay_of
 from taskpgm.network import TaskNetwork
 from taskpgm.problems import MIXTURE_FILE
 from taskpgm.progress import Progress, silent
@@ -54,9 +52,6 @@ from taskpgm.tokens import TokenTask
 from taskpgm.types import Affinity, InputError, TaskSet
 from taskpgm.uncertainty import Spread, bootstrap
 from taskpgm.whereabouts import relative_to
-
-if TYPE_CHECKING:
-    pass
 
 SCHEMA = 8
 _log = logging.getLogger(__name__)
@@ -164,7 +159,7 @@ def mix(
     losses = experts.curves() if covering or experts.have_curves else None
     families, learned = [task.family for task in tasks], None
     if losses is not None:
-        known = Interplay.of(losses, contested_prompts(tasks), expert_movement(experts))
+        known = interplay_of(experts, tasks, losses)
         learned = coverage_network(losses, energy, allowed, sizes, amounts.unit, amounts.budget, families, known)
     if covering and losses is not None and learned is not None:
         found = _Energy(learned, bootstrap(losses, learned, replicates=REPLICATES, seed=training.seed))

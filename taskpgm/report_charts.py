@@ -164,9 +164,9 @@ def _energy(portrait: Portrait) -> dict[str, Any]:
     network = portrait.mixture.network
     if portrait.coverage is not None:
         parts = {"its own loss": own, "other tasks' losses": others}
-        told = portrait.forecast
-        losses = None if told is None else rounded(portrait.coverage.target_weights * told.losses)
-        return {"kind": "coverage", "parts": {name: rounded(part) for name, part in parts.items()}, "losses": losses}
+        left = portrait.coverage.target_weights * portrait.coverage.losses(portrait.weights)  # of the energy's own
+        found = {name: rounded(part) for name, part in parts.items()}
+        return {"kind": "coverage", "parts": found, "losses": rounded(left)}
     parts = {"utility": portrait.utility_shares, "redundancy with itself": own, "redundancy with others": others}
     if network.tau > 0.0:
         parts["pull to the prior"] = network.tau * relative_entropy(portrait.weights, network.prior)

@@ -24,11 +24,11 @@ def forecast_details(network: CoverageNetwork, solution: Solution) -> dict[str, 
 
 
 def doubts(losses: LossCurves | None, learned: CoverageNetwork | None, solution: Solution) -> tuple[Finding, ...]:
-    """What is doubtful of the tasks' curves, and of what they want together."""
-    found = () if losses is None else diagnose(losses)
+    """What is doubtful of what the tasks want together, and of their curves."""
+    curves = () if losses is None else diagnose(losses)
     if learned is None or solution.point is None:
-        return found
-    return (*found, *contested_findings(learned, solution.point))
+        return curves
+    return (*contested_findings(learned, solution.point), *curves)
 
 
 def evidence_details(affinity: Affinity) -> dict[str, Any]:

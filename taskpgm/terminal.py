@@ -214,6 +214,8 @@ def _coverage_lines(mixture: Mixture, network: CoverageNetwork) -> Iterator[str]
 
 def _forecast_lines(mixture: Mixture) -> Iterator[str]:
     """The mean loss that the experts' learning curves promise, next to that of the uniform mixture."""
+    from taskpgm.coverage import CoverageNetwork
+
     told = mixture.details.get("forecast")
     if not told:
         if "no_forecast" in mixture.details:
@@ -225,16 +227,17 @@ def _forecast_lines(mixture: Mixture) -> Iterator[str]:
         f" {told['mean']:.4g} nats per target token, {told['uniform']:.4g} with the uniform mixture{average}."
     )
     if told["mean"] > told["uniform"]:
-        yield (
-            "Beware: by this forecast uniform would do better. Compare both with taskpgm evaluate, or choose"
-            " by the forecast itself: energy: {kind: coverage}."
-        )
+        if isinstance(mixture.network, CoverageNetwork):
+            rest = "It knows more than the energy that chose. Compare both with taskpgm evaluate."
+        else:
+            rest = "Compare both with taskpgm evaluate, or choose by learning curves: energy: {kind: coverage}."
+        yield f"Beware: by this forecast uniform would do better. {rest}"
     findings = mixture.details.get("findings", ())
     for finding in findings[:MOST_FINDINGS]:
         yield f"Beware: {finding['text']}"
     if len(findings) > MOST_FINDINGS:
         others = ", ".join(finding["task"] for finding in findings[MOST_FINDINGS:])
-        yield f"Beware: of {others} the same can be said; mixture.json says what (details, findings)."
+        yield f"Beware: of {others} there is something to know, too; mixture.json says what (details, findings)."
 
 
 def _uncertainty_lines(uncertainty: Mapping[str, Any] | None) -> Iterator[str]:

@@ -151,8 +151,16 @@ def test_files_hold_it(network: CoverageNetwork, seed: int) -> None:
     assert network_from_dict(older).interplay is None  # type: ignore[union-attr]
 
 
-def test_weights_in_tokens_are_forecast_as_the_same_examples() -> None:
-    """A share of tokens is one of examples times their length: the same run, the same forecast."""
+def test_weights_in_tokens_of_equal_lengths_are_forecast_as_shares_of_examples() -> None:
+    base = random_coverage(4, 3).changed(lower=0.0, upper=1.0, lengths=np.ones(4))
+    known, p = random_interplay(4, 3), np.array([0.4, 0.3, 0.2, 0.1])
+    counted = base.changed(interplay=known)
+    in_tokens = counted.changed(lengths=np.full(4, 7.0), budget=7.0 * base.budget)
+    np.testing.assert_allclose(tp.forecast(in_tokens, p).losses, tp.forecast(counted, p).losses, rtol=1e-12)
+
+
+def test_contradiction_counts_examples_whatever_the_unit_of_the_weights() -> None:
+    """A share of tokens is one of examples times their length: the same run."""
     base = random_coverage(4, 3).changed(lower=0.0, upper=1.0)
     known, p = random_interplay(4, 3), np.array([0.4, 0.3, 0.2, 0.1])
     in_tokens = base.changed(interplay=known)

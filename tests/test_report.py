@@ -113,6 +113,19 @@ def test_shares_of_the_energy_are_those_that_explain_tells(network: Any) -> None
         assert sign * parts == pytest.approx(expected, rel=1e-4, abs=1e-5 * max(1.0, abs(expected)))
 
 
+def test_what_an_energy_leaves_and_takes_off_adds_up_whatever_forecasts_know() -> None:
+    mixture = told_mixture("coverage", 5)
+    network = mixture.network
+    assert isinstance(network, tp.CoverageNetwork)
+    known = tp.Interplay(np.full(5, 3.0), 1.0 - np.eye(5))
+    told = replace(mixture, network=network.changed(interplay=known))
+    left = np.array(page_of(told).charts["energy"]["losses"])
+    p = np.array(list(mixture.weights.values()))
+    np.testing.assert_allclose(left, network.target_weights * network.losses(p), rtol=1e-3)
+    assert np.all(np.array(page_of(told).charts["curves"]["final"]) > network.losses(p) - 1e-3)
+    assert np.max(np.array(page_of(told).charts["curves"]["final"]) - network.losses(p)) > 0.05
+
+
 def test_curves_start_without_examples_and_pass_the_forecast() -> None:
     mixture = told_mixture("coverage", 5)
     told, forecast = page_of(mixture).charts["curves"], mixture.details["forecast"]["tasks"]

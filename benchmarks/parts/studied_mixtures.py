@@ -17,12 +17,11 @@ from taskpgm.affinity import estimate_affinity
 from taskpgm.base import Base
 from taskpgm.baselines import BASELINES as RULES
 from taskpgm.baselines import Evidence
-from taskpgm.contradictions import contested_prompts
 from taskpgm.evidence_runs import PILOT_SHARE, gather_evidence
 from taskpgm.experts import Experts, train_tokenised
 from taskpgm.families import family_weights
 from taskpgm.least_forecast import least_forecast
-from taskpgm.movement import expert_movement
+from taskpgm.movement import expert_movement, interplay_of
 from taskpgm.predictive import predict_tokenised
 from taskpgm.progress import silent
 from taskpgm.suite import DEMO_PROBES
@@ -121,7 +120,7 @@ class Bench:
             needs=[part for part, rules in NEEDS.items() if not rules.isdisjoint(wanted)],
             pilot_steps=int(PILOT_SHARE * PILOT_OF),
             proxy_steps=PROXY_STEPS,
-            contested=contested_prompts(self.tasks),
+            interplay=interplay_of(self.experts, self.tasks, self.experts.curves()),
         )
 
     def other_experts(self) -> LossCurves:
